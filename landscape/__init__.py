@@ -1,0 +1,67 @@
+"""Loss landscapes and training dynamics for PyTorch.
+
+Every public name is loaded on first use, so that ``import landscape`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from landscape.version import __version__
+
+if TYPE_CHECKING:
+    from landscape import errors as errors
+    from landscape import progress as progress
+    from landscape.curvature import Hessian as Hessian
+    from landscape.curvature import preconditioned as preconditioned
+    from landscape.gradients import gradient_conflict as gradient_conflict
+    from landscape.gradients import gradient_statistics as gradient_statistics
+    from landscape.monitor import Monitor as Monitor
+    from landscape.objective import Objective as Objective
+    from landscape.plots import report as report
+    from landscape.results import load as load
+    from landscape.spectra import eigsh as eigsh
+    from landscape.spectra import spectral_density as spectral_density
+    from landscape.spectra import trace as trace
+    from landscape.surfaces import Trajectory as Trajectory
+    from landscape.surfaces import directions as directions
+    from landscape.surfaces import surface as surface
+
+# public name -> the module it is an attribute of
+_PUBLIC = {
+    "Hessian": "landscape.curvature",
+    "Monitor": "landscape.monitor",
+    "Objective": "landscape.objective",
+    "Trajectory": "landscape.surfaces",
+    "directions": "landscape.surfaces",
+    "eigsh": "landscape.spectra",
+    "errors": "landscape",
+    "gradient_conflict": "landscape.gradients",
+    "gradient_statistics": "landscape.gradients",
+    "load": "landscape.results",
+    "preconditioned": "landscape.curvature",
+    "progress": "landscape",
+    "report": "landscape.plots",
+    "spectral_density": "landscape.spectra",
+    "surface": "landscape.surfaces",
+    "trace": "landscape.spectra",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'landscape' has no attribute {name!r}")
+    where = _PUBLIC[name]
+    if where == "landscape":
+        value: Any = import_module(f"landscape.{name}")
+    else:
+        value = getattr(import_module(where), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

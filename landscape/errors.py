@@ -1,0 +1,44 @@
+"""What went wrong, in one sentence a user can act on."""
+
+from __future__ import annotations
+
+
+class LandscapeError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    what : str
+        What was wrong, with which argument.
+    got : object, optional
+        The value received; shown with ``repr`` unless it is a string.
+    why : str, optional
+        Why it matters.
+    fix : str
+        What to do.
+    """
+
+    def __init__(self, what: str, *, got: object = None, why: str = "", fix: str) -> None:
+        shown = "" if got is None else f", got {got if isinstance(got, str) else repr(got)}"
+        reason = f": {why}" if why else ""
+        super().__init__(f"{what}{shown}{reason}; {fix}.")
+
+
+class InputError(LandscapeError, ValueError):
+    """An argument that cannot be used."""
+
+
+class NonFiniteError(LandscapeError, ArithmeticError):
+    """The loss or a product of it is NaN or infinite."""
+
+
+class DataChangedError(LandscapeError, RuntimeError):
+    """Two passes over the data did not see the same data."""
+
+
+class FileError(LandscapeError, OSError):
+    """A file that is missing, in the way, or not one of ours."""
+
+
+class MissingPartError(LandscapeError, ImportError):
+    """An optional package that is not installed."""
