@@ -1,0 +1,386 @@
+"""THE description of the loss: model, loss, data, selected parameters and mode make one weighted mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
+
+from landscape.errors import InputError, NonFiniteError
+from landscape.objective.batches import Batches, batch_size, tensors_of
+from landscape.objective.losses import CriterionLoss, Terms, as_loss
+from landscape.objective.metrics import metric
+from landscape.seeds import check_seed, generator, seed_torch
+from landscape.space import Selection, Space, select, unwrap
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point in parameter space: the selected parameters as a flat vector, and everything else.
+
+    ``vector`` (n,) and ``fixed`` (unselected parameters and buffers by name) are copies, so the point
+    stays where it is while training goes on. Frozen parameters are shared with the model.
+    """
+
+    vector: torch.Tensor
+    fixed: dict[str, torch.Tensor]
+
+    def moved(self, vector: torch.Tensor) -> Point:
+        """Return the same point with other selected parameters."""
+        return Point(vector, self.fixed)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of an objective at a point, ready to be evaluated."""
+
+    index: int
+    data: Any
+    size: int
+    _objective: Objective
+    _point: Point
+
+    def leaves(self) -> list[torch.Tensor]:
+        """Return the selected parameters at the point, as leaves to differentiate by."""
+        space = self._objective.space
+        parts = zip(space.split(self._point.vector), space.dtypes, strict=True)
+        return [part.detach().to(dtype).requires_grad_() for part, dtype in parts]
+
+    def terms(self, leaves: Sequence[torch.Tensor] | None = None, data: Any = None) -> Terms:
+        """Return the loss terms as a function of ``leaves`` (the point itself by default)."""
+        selected = self._objective.space.names
+        values = self.leaves() if leaves is None else leaves
+        state = {f"model.{name}": t.clone() for name, t in self._point.fixed.items()}
+        state |= {f"model.{name}": t for name, t in zip(selected, values, strict=True)}
+        batch = self.data if data is None else data
+        seed_torch(self._objective.seed, self.index)
+        terms: Terms = functional_call(self._objective._bound, state, (batch,))
+        return terms
+
+
+class _Bound(nn.Module):
+    """The loss of a model as a module, so that ``functional_call`` can put other tensors into the model."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], Terms]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Any) -> Terms:
+        return self.loss(self.model, batch)
+
+
+class Objective:
+    """A loss over data as a function of the selected parameters.
+
+    The value is Σ_b w_b L_b / Σ_b w_b over batches b, where w_b is what the batch's mean was divided by:
+    examples, elements, counted labels or the sum of their class weights. It does not depend on how the
+    data are batched. Nothing here ever changes the model, its gradients, flags or buffers, or any
+    random generator.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any module; ``torch.compile``, ``DataParallel`` and DDP wrappers are taken off.
+    loss : torch.nn.Module or callable
+        A torch criterion over ``(inputs, targets)`` batches with ``reduction`` mean or sum, or a
+        function ``(model, batch) -> loss`` or ``-> (loss, weight)``. Without a weight the loss counts
+        as a mean over the batch's examples, and all batches must have the same size.
+    data : iterable of batches
+        A loader, a list of batches, or a single batch (a tuple or dictionary of tensors). It is read
+        in the order it gives and must give the same examples each time. Up to 1 GiB is held in memory.
+    params : str, re.Pattern, callable or list of str, optional
+        Which parameters: a glob such as ``"blocks.*.attn.*"``, a regular expression, a predicate
+        ``(name, parameter) -> bool``, or several globs. All that require a gradient by default.
+    mode : {"eval", "train"}
+        ``"eval"``: running statistics, no dropout. ``"train"``: batch statistics through copies of the
+        buffers, and dropout masks that depend on ``seed`` and the batch's index only.
+    seed : int
+        Seeds every random choice that the loss makes.
+    device, dtype : optional
+        Where and in which precision to evaluate; the model's own by default. The model stays where it is.
+
+    Notes
+    -----
+    One value costs one forward pass over the data, one gradient a forward and a backward pass.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Any,
+        data: Any,
+        *,
+        params: Selection = None,
+        mode: str = "eval",
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if mode not in ("eval", "train"):
+            raise InputError("mode must be 'eval' or 'train'", got=mode, fix="pass mode='eval'")
+        self.model = unwrap(model)
+        self.loss = as_loss(loss)
+        self.mode = mode
+        self.seed = check_seed(seed)
+        self._selected = select(self.model, params)
+        self._selection = "all that require a gradient" if params is None else str(params)
+        first = next(iter(self._selected.values()))
+        self._dtype = dtype
+        self.device = torch.device(device) if device is not None else first.device
+        self.space = Space.of({name: self._placed(p.detach()) for name, p in self._selected.items()})
+        self.batches = Batches(data, self.device, dtype)
+        self._bound = _Bound(self.model, self.loss)
+
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        dtype = self._dtype if tensor.is_floating_point() else None
+        return tensor.to(device=self.device, dtype=dtype)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The model's own selected parameters by name."""
+        return dict(self._selected)
+
+    # -- points ---------------------------------------------------------------------------------
+
+    def point(self, at: Any = None) -> Point:
+        """Return a copy of where the model is now, or of ``at`` (a flat vector or tensors by name)."""
+        fixed: dict[str, torch.Tensor] = {}
+        for name, p in self.model.named_parameters():
+            if name not in self._selected:
+                fixed[name] = self._placed(p.detach().clone() if p.requires_grad else p.detach())
+        for name, b in self.model.named_buffers():
+            fixed[name] = self._placed(b.detach().clone())
+        return Point(self.vector() if at is None else self._vector_of(at, fixed), fixed)
+
+    def vector(self) -> torch.Tensor:
+        """Return a copy of the selected parameters as one flat vector (n,)."""
+        return self.space.flatten([p.detach() for p in self._selected.values()]).clone()
+
+    def _vector_of(self, at: Any, fixed: dict[str, torch.Tensor]) -> torch.Tensor:
+        if isinstance(at, torch.Tensor | np.ndarray):
+            return self.space.flatten([torch.as_tensor(at)])
+        fixed |= {name: self._placed(t.detach()) for name, t in at.items() if name in fixed}
+        return self.space.flatten(at)
+
+    # -- the one pass over the data ---------------------------------------------------------------
+
+    def sum(
+        self,
+        per_batch: Callable[[Batch], Sequence[torch.Tensor | float]],
+        at: Point,
+        *,
+        grad: bool = True,
+        math_attention: bool = False,
+    ) -> list[torch.Tensor]:
+        """Sum what ``per_batch`` returns over all batches, in float64.
+
+        Everything in the package that looks at data goes through here. ``per_batch`` gets a
+        :class:`Batch` and returns tensors; during the call the model is in the objective's mode and the
+        random generators are ours, and all of it is put back afterwards, also after an exception.
+        """
+        totals: list[torch.Tensor] = []
+        size = None
+        with self.session(grad=grad, math_attention=math_attention):
+            for batch in self.iterate(at):
+                values = [torch.as_tensor(v, device=self.device).detach() for v in per_batch(batch)]
+                if not getattr(self.loss, "weighted", True):
+                    size = self._same_size(batch, size)
+                if not totals:
+                    # vectors of a single batch need no wider accumulator
+                    single = self.batches.count == 1
+                    totals = [v if single and v.ndim else v.double() for v in values]
+                else:
+                    totals = [total + v for total, v in zip(totals, values, strict=True)]
+        return totals
+
+    def iterate(self, at: Point) -> Iterator[Batch]:
+        """Yield every batch at the point ``at``; only inside a :meth:`session`."""
+        for index, data in enumerate(self.batches):
+            yield Batch(index, data, batch_size(data), self, at)
+
+    def _same_size(self, batch: Batch, size: int | None) -> int:
+        if size is not None and batch.size != size:
+            raise InputError(
+                "the loss function must return its weight when batches differ in size",
+                got=f"batches of {size} and {batch.size} examples and a loss alone",
+                why="an unweighted mean over batches would be wrong",
+                fix="return (loss, weight), weight being what the loss's mean divided by",
+            )
+        return batch.size
+
+    @contextmanager
+    def session(self, *, grad: bool = True, math_attention: bool = False) -> Iterator[None]:
+        """Put the model into the objective's mode for the block, and put everything back after it.
+
+        ``math_attention`` uses the one attention kernel that has a second derivative.
+        """
+        flags = [(module, module.training) for module in self.model.modules()]
+        with (
+            self.batches.undisturbed(),
+            torch.inference_mode(False),
+            torch.set_grad_enabled(grad),
+            torch.autocast(self.device.type, enabled=False),
+            sdpa_kernel(SDPBackend.MATH) if math_attention else nullcontext(),
+        ):
+            try:
+                for module, _ in flags:
+                    module.training = self.mode == "train"
+                yield
+            finally:
+                for module, training in flags:
+                    module.training = training
+
+    # -- questions --------------------------------------------------------------------------------
+
+    def evaluate(self, metrics: Sequence[str] = ("loss",), at: Any = None) -> dict[str, torch.Tensor]:
+        """Return several metrics at one point from one forward pass over the data.
+
+        Parameters
+        ----------
+        metrics : sequence of str
+            Names from ``landscape.objective.METRICS``: ``"loss"``, ``"accuracy"``, ``"error"``.
+        at : Point, tensor (n,) or dict of tensors, optional
+            Where; the model's present parameters by default.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            0-d float64 tensors. A NaN loss stays NaN.
+        """
+        functions = [metric(name) for name in metrics]
+
+        def per_batch(batch: Batch) -> list[torch.Tensor | float]:
+            terms = batch.terms()
+            return [part for f in functions for part in f(terms, self.loss)]
+
+        sums = self.sum(per_batch, at if isinstance(at, Point) else self.point(at), grad=False)
+        return {
+            name: numerator / (self.total(weight) if name == "loss" else self._checked(weight))
+            for name, numerator, weight in zip(metrics, sums[::2], sums[1::2], strict=True)
+        }
+
+    def value(self, at: Any = None) -> torch.Tensor:
+        """Return the exact weighted mean loss over all the data, a 0-d float64 tensor; one forward pass."""
+        return self.evaluate(("loss",), at)["loss"]
+
+    def gradient(self, at: Any = None) -> torch.Tensor:
+        """Return the gradient of :meth:`value` as a flat vector (n,); one forward and backward pass."""
+        return self.value_and_gradient(at)[1]
+
+    def value_and_gradient(self, at: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return value (0-d, float64) and gradient (n,) from one forward and backward pass."""
+
+        def per_batch(batch: Batch) -> list[torch.Tensor | float]:
+            leaves = batch.leaves()
+            terms = batch.terms(leaves)
+            parts = torch.autograd.grad(terms.numerator, leaves, materialize_grads=True)
+            return [terms.numerator, terms.weight, self.space.flatten(parts)]
+
+        loss, weight, gradient = self.sum(per_batch, at if isinstance(at, Point) else self.point(at))
+        weight = self.total(weight)
+        return loss / weight, (gradient / weight).to(self.space.dtype)
+
+    def total(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return what summed numerators divide by, given the summed weights: 1 for a ``"sum"`` loss."""
+        return torch.ones_like(weight) if self.loss.reduction == "sum" else self._checked(weight)
+
+    def _checked(self, weight: torch.Tensor) -> torch.Tensor:
+        if weight == 0:
+            raise InputError(
+                "the data hold no counted label",
+                got="a total weight of 0",
+                why="the mean over nothing is not defined",
+                fix="check ignore_index and the class weights",
+            )
+        return weight
+
+    def check_finite(self, at: Point | None = None) -> torch.Tensor:
+        """Return the value at ``at``; raise :class:`~landscape.errors.NonFiniteError` when it is not finite."""
+        value = self.value(at)
+        if not torch.isfinite(value):
+            raise NonFiniteError(
+                "the loss is not finite at the parameters studied",
+                got=f"{float(value)}",
+                why="curvature and gradients do not exist there",
+                fix="check the parameters (did training diverge?) and the data for NaN",
+            )
+        return value
+
+    def subsample(self, examples: int, *, seed: int = 0) -> Objective:
+        """Return the same objective over a fixed random choice of ``examples`` examples.
+
+        The choice is a function of ``seed`` alone; all tensors of a batch must have the examples as
+        leading dimension. With at least as many ``examples`` as there are, all of them stay.
+        """
+        if examples < 1:
+            raise InputError("examples must be at least 1", got=examples, fix="pass for example 256")
+        with self.session(grad=False):
+            batches = self.batches.held()
+        sizes = [batch_size(b) for b in batches]
+        if any(
+            t.ndim == 0 or t.shape[0] != size for b, size in zip(batches, sizes, strict=True) for t in tensors_of(b)
+        ):
+            raise InputError(
+                "subsample needs batches whose tensors all have the examples as leading dimension",
+                got="one that has not",
+                fix="build the smaller loader yourself",
+            )
+        chosen = generator(seed).permutation(sum(sizes))[:examples]
+        parts, start = [], 0
+        for batch, size in zip(batches, sizes, strict=True):
+            rows = np.sort(chosen[(chosen >= start) & (chosen < start + size)]) - start
+            start += size
+            if len(rows):
+                index = torch.from_numpy(rows).to(self.device)
+                parts.append(tree_map(lambda t, i=index: t[i] if isinstance(t, torch.Tensor) else t, batch))
+        other = object.__new__(Objective)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.pop("_facts", None)
+        other.batches = Batches(parts, self.device, self._dtype)
+        return other
+
+    # -- words --------------------------------------------------------------------------------------
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the numbers are of: loss, mode, dtype, device, seed, parameters, data."""
+        return {
+            "model": type(self.model).__name__,
+            "loss": self.loss.name,
+            "reduction": self.loss.reduction,
+            "mode": self.mode,
+            "seed": self.seed,
+            "dtype": str(self.space.dtypes[0]).removeprefix("torch."),
+            "device": str(self.device),
+            "parameters": {
+                "count": self.space.n,
+                "tensors": len(self.space.names),
+                "selection": self._selection,
+            },
+            "data": {
+                "examples": self.batches.examples,
+                "batches": self.batches.count,
+                "fingerprint": self.batches.fingerprint,
+            },
+        }
+
+    @cached_property
+    def is_classification(self) -> bool:
+        """Whether the loss is a cross-entropy over class labels."""
+        return isinstance(self.loss, CriterionLoss) and isinstance(
+            self.loss.criterion, nn.CrossEntropyLoss | nn.NLLLoss
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Objective({type(self.model).__name__}, {self.loss.name}, n={self.space.n} parameters "
+            f"({self._selection}), mode={self.mode!r}, device={self.device})"
+        )
