@@ -34,9 +34,7 @@ def check_seed(seed: int) -> int:
     return int(seed)
 
 
-def rademacher(
-    n: int, seed: int, index: int, *, dtype: torch.dtype, device: torch.device | str
-) -> torch.Tensor:
+def rademacher(n: int, seed: int, index: int, *, dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
     """Return the vector of ``n`` random signs number ``index`` of ``seed``."""
     raw = np.frombuffer(generator(seed, index).bytes((n + 7) // 8), dtype=np.uint8)
     signs = np.unpackbits(raw, count=n).view(np.int8)
@@ -45,9 +43,7 @@ def rademacher(
 
 def normal(n: int, seed: int, index: int, *, dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
     """Return the standard normal vector of length ``n`` number ``index`` of ``seed``."""
-    values = generator(seed, index).standard_normal(
-        n, dtype=np.float64 if dtype == torch.float64 else np.float32
-    )
+    values = generator(seed, index).standard_normal(n, dtype=np.float64 if dtype == torch.float64 else np.float32)
     return torch.from_numpy(values).to(device=device, dtype=dtype)
 
 

@@ -93,10 +93,12 @@ class LinearOperator(ABC):
         def product(v: np.ndarray) -> np.ndarray:
             return self @ np.ascontiguousarray(v, dtype=host_dtype)
 
+        def vector_product(v: np.ndarray) -> np.ndarray:
+            return product(v.reshape(-1))
+
         return SciPyOperator(
-            self.shape, matvec=lambda v: product(v.reshape(-1)), matmat=product, rmatvec=lambda v: product(v.reshape(-1)),
-            dtype=host_dtype,
-        )  # fmt: skip
+            self.shape, matvec=vector_product, rmatvec=vector_product, matmat=product, dtype=host_dtype
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(n={self.space.n}, dtype={self.dtype}, device={self.device})"

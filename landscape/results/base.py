@@ -70,9 +70,7 @@ class Result:
         **attrs: Any,
     ) -> Self:
         if status not in STATUSES:
-            raise InputError(
-                "status must be a known one", got=status, fix=f"use one of {', '.join(STATUSES)}"
-            )
+            raise InputError("status must be a known one", got=status, fix=f"use one of {', '.join(STATUSES)}")
         dataset = xr.Dataset(variables, coords=coords)
         dataset.attrs = {
             "landscape_kind": cls.kind,

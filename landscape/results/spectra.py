@@ -102,9 +102,7 @@ class EigenResult(Result):
         """Return each eigenvalue with its residual."""
         return {
             f"λ{i + 1}": f"{value:.6g}  (residual {residual:.1e}{'' if good else ', not converged'})"
-            for i, (value, residual, good) in enumerate(
-                zip(self.values, self.residuals, self.converged, strict=True)
-            )
+            for i, (value, residual, good) in enumerate(zip(self.values, self.residuals, self.converged, strict=True))
         }
 
 
@@ -169,9 +167,7 @@ class TraceResult(Result):
         """``estimate`` and ``stderr`` of each named parameter's share of the trace, from the same probes."""
         samples = self.dataset["samples_by_parameter"]
         count = samples.sizes["probe"]
-        return xr.Dataset(
-            {"estimate": samples.mean("probe"), "stderr": samples.std("probe", ddof=1) / count**0.5}
-        )
+        return xr.Dataset({"estimate": samples.mean("probe"), "stderr": samples.std("probe", ddof=1) / count**0.5})
 
     def summary(self) -> dict[str, str]:
         """Return the trace with its interval."""
@@ -318,9 +314,7 @@ class SpectralDensity(Result):
 
     def moment(self, degree: int) -> float:
         """Return the mean over eigenvalues of λ^degree (exact for the probes up to degree 2·steps-1)."""
-        return float(
-            np.einsum("ps,ps->", np.nan_to_num(self.nodes) ** degree, self.weights) / len(self.nodes)
-        )
+        return float(np.einsum("ps,ps->", np.nan_to_num(self.nodes) ** degree, self.weights) / len(self.nodes))
 
     def summary(self) -> dict[str, str]:
         """Return the range, the mean and the share of negative eigenvalues."""
