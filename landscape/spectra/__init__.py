@@ -1,0 +1,7 @@
+"""Questions asked of a symmetric operator: eigenpairs, trace, spectral density."""
+
+from landscape.spectra.density import spectral_density
+from landscape.spectra.eigsh import eigsh
+from landscape.spectra.trace import trace
+
+__all__ = ["eigsh", "spectral_density", "trace"]

@@ -1,0 +1,98 @@
+"""What a solver needs of an operator, and how anything symmetric is brought into that form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from landscape.errors import InputError, NonFiniteError
+from landscape.space import dot64
+
+
+class Operator:
+    """Any symmetric ``A`` with ``@`` and ``.shape``: an operator of ours, a tensor, a NumPy or SciPy matrix.
+
+    Counts its products, and refuses ones that are not finite. A tensor or an array must be symmetric; an
+    operator that declares ``symmetric = False`` is refused.
+    """
+
+    def __init__(self, source: Any) -> None:
+        shape = tuple(getattr(source, "shape", ()))
+        if len(shape) != 2 or shape[0] != shape[1] or not hasattr(source, "__matmul__"):
+            raise InputError(
+                "an operator must be square and have `@`",
+                got=f"{type(source).__name__} of shape {shape}",
+                fix="pass ls.Hessian(objective) or a symmetric matrix",
+            )
+        self.n = int(shape[0])
+        self.matvecs = 0
+        self._source = source
+        self._numpy = not isinstance(getattr(source, "dtype", None), torch.dtype) and hasattr(source, "dtype")
+        if self._numpy:
+            self.dtype = torch.float32 if source.dtype == np.float32 else torch.float64
+        else:
+            declared = getattr(source, "dtype", torch.get_default_dtype())
+            self.dtype = torch.float64 if declared == torch.float64 else torch.float32
+        self.device = torch.device("cpu") if self._numpy else torch.device(getattr(source, "device", "cpu"))
+        self._space = getattr(source, "space", None)
+        self._check_symmetric()
+
+    def _check_symmetric(self) -> None:
+        source = self._source
+        if isinstance(source, torch.Tensor | np.ndarray):
+            dense = torch.as_tensor(source)
+            scale = float(dense.abs().max()) if dense.numel() else 0.0
+            symmetric = bool(torch.allclose(dense, dense.T, atol=1e-5 * scale, rtol=0, equal_nan=True))
+        else:
+            symmetric = getattr(source, "symmetric", True)
+        if not symmetric:
+            raise InputError(
+                "the operator must be symmetric",
+                got="one that is not",
+                why="its eigenvalues need not be real and Lanczos would be wrong",
+                fix="pass (A + A.T) / 2, or A.T @ A for singular values",
+            )
+
+    def __matmul__(self, block: torch.Tensor) -> torch.Tensor:
+        """Return the products with the columns of ``block`` (n, k)."""
+        self.matvecs += block.shape[1]
+        if self._numpy:
+            product = torch.as_tensor(np.asarray(self._source @ block.numpy()), dtype=self.dtype)
+        elif isinstance(self._source, torch.Tensor):
+            product = self._source.to(self.dtype) @ block
+        else:
+            product = self._source @ block
+        if not bool(torch.isfinite(product).all()):
+            raise NonFiniteError(
+                "a product of the operator is not finite",
+                got="NaN or infinity",
+                why="no eigenvalue can be computed from it",
+                fix="check the loss and its derivatives at this point (an overflow, a square root at 0)",
+            )
+        return product
+
+    def dot(self, u: torch.Tensor, v: torch.Tensor) -> float:
+        """Return the inner product in float64."""
+        return float(self._space.dot(u, v) if self._space is not None else dot64(u, v))
+
+    def norm(self, v: torch.Tensor) -> float:
+        """Return the Euclidean norm in float64."""
+        return self.dot(v, v) ** 0.5
+
+    @property
+    def slices(self) -> Mapping[str, slice]:
+        """Where named parts lie in a vector; one part when the operator has no names."""
+        return self._space.slices if self._space is not None else {"all": slice(0, self.n)}
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the operator says of itself."""
+        describe = getattr(self._source, "provenance", None)
+        return describe() if callable(describe) else {"operator": f"{type(self._source).__name__} {self.n} x {self.n}"}
+
+    @property
+    def eps(self) -> float:
+        """The rounding unit of its vectors."""
+        return torch.finfo(self.dtype).eps

@@ -1,0 +1,8 @@
+"""Surfaces, directions and trajectories."""
+
+from landscape.surfaces import directions
+from landscape.surfaces.directions import Directions
+from landscape.surfaces.surface import surface
+from landscape.surfaces.trajectory import Trajectory
+
+__all__ = ["Directions", "Trajectory", "directions", "surface"]
