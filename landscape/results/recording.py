@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from landscape.results.base import Result, number
-from landscape.results.runlog import read_log, read_snapshots
+from landscape.results.runlog import MemoryLog, read_log, read_snapshots
 
 
 class Recording(Result):
@@ -31,6 +31,13 @@ class Recording(Result):
         header, lines = read_log(folder)
         recording = cls.from_lines(header, lines)
         recording._cache["folder"] = folder
+        return recording
+
+    @classmethod
+    def from_memory(cls, log: MemoryLog) -> Recording:
+        """Label what a monitor without a folder has kept."""
+        recording = cls.from_lines(log.header, log.lines)
+        recording._cache["snapshots"] = log.snapshots
         return recording
 
     @classmethod
@@ -96,7 +103,10 @@ class Recording(Result):
 
     def snapshots(self) -> tuple[list[int], list[np.ndarray]]:
         """Return steps and parameter vectors stored beside the log."""
-        return read_snapshots(self._cache["folder"]) if "folder" in self._cache else ([], [])
+        if "folder" in self._cache:
+            return read_snapshots(self._cache["folder"])
+        kept = self._cache.get("snapshots", [])
+        return [step for step, _ in kept], [vector for _, vector in kept]
 
     def summary(self) -> dict[str, str]:
         """Return the last value of each scalar series."""

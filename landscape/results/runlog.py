@@ -84,6 +84,30 @@ class RunLog:
         self._file.close()
 
 
+class MemoryLog:
+    """The same interface for a run that is written nowhere."""
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        self.header = header
+        self.lines: list[dict[str, Any]] = []
+        self.snapshots: list[tuple[int, np.ndarray]] = []
+
+    def write_header(self, **changes: Any) -> None:
+        """Change the header."""
+        self.header |= changes
+
+    def append(self, lines: list[dict[str, Any]]) -> None:
+        """Keep ``lines``."""
+        self.lines += [_plain(line) for line in lines]
+
+    def snapshot(self, step: int, vector: np.ndarray) -> None:
+        """Keep the parameter vector of ``step``."""
+        self.snapshots.append((step, vector))
+
+    def close(self) -> None:
+        """Do nothing: there is no file."""
+
+
 def _drop_torn_line(path: Path) -> None:
     """Cut a last line that a crash left without its end, so that appending starts on a fresh one."""
     if not path.exists():

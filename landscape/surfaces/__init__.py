@@ -1,7 +1,7 @@
 """Surfaces, directions and trajectories."""
 
 from landscape.surfaces import directions
-from landscape.surfaces.directions import Directions
+from landscape.surfaces.basis import Directions
 from landscape.surfaces.surface import surface
 from landscape.surfaces.trajectory import Trajectory
 

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 import torch
 
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.seeds import check_seed, normal
-from landscape.space import dot64
+from landscape.surfaces.basis import Directions
 from landscape.surfaces.filters import normalization
 from landscape.surfaces.trajectory import Trajectory
-
-
-@dataclass(frozen=True)
-class Directions:
-    """Directions as rows of ``vectors`` (d, n), with how they were made.
-
-    ``labels`` name the axes of a plot; ``made`` holds the method and its settings.
-    """
-
-    vectors: torch.Tensor
-    labels: list[str]
-    made: dict[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what a result records of them: method, settings, norms, a fingerprint of the numbers."""
-        raw = self.vectors.detach().cpu().contiguous().numpy().tobytes()
-        return {
-            **self.made,
-            "labels": self.labels,
-            "norms": [float(dot64(v, v)) ** 0.5 for v in self.vectors],
-            "fingerprint": hashlib.blake2b(raw, digest_size=8).hexdigest(),
-        }
 
 
 def random(objective: Objective, n: int = 2, *, normalize: str = "filter", seed: int = 0) -> Directions:

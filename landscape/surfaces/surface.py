@@ -17,7 +17,7 @@ from landscape.progress import Bar
 from landscape.results import Surface, load
 from landscape.results.provenance import Cost, collect
 from landscape.results.surfaces import check_span
-from landscape.surfaces.directions import Directions
+from landscape.surfaces.basis import Directions
 
 SAVE_EVERY = 15.0  # seconds between two saves of a partial surface
 
@@ -72,7 +72,7 @@ def surface(
     centre = {name: float(v) for name, v in objective.evaluate(metrics, point).items()}
     objective.check_finite(point)
     shape = tuple(len(c) for c in reversed(coords))
-    key = _key(objective, directions, coords, metrics)
+    key = _key(objective, directions, coords, centre)
     values = {name: np.full(shape, np.nan) for name in metrics}
     evaluated = np.zeros(shape, dtype=bool)
     partial = target.with_name(f".{target.stem}.partial.nc") if target is not None else None
@@ -163,8 +163,11 @@ def _grid(count: int, span: Any, points: int | Sequence[int]) -> list[np.ndarray
     spans = [span] * count if np.ndim(span) == 1 else list(span)
     counts = [points] * count if isinstance(points, int | np.integer) else list(points)
     if len(spans) != count or len(counts) != count:
-        raise InputError(f"span and points must be given once, or for each of {count} directions",
-                         got=f"{len(spans)} spans and {len(counts)} numbers of points", fix="pass one of each")  # fmt: skip
+        raise InputError(
+            f"span and points must be given once, or for each of {count} directions",
+            got=f"{len(spans)} spans and {len(counts)} numbers of points",
+            fix="pass one of each",
+        )
     coords = []
     for one, number in zip(spans, counts, strict=True):
         low, high = check_span(one)
@@ -189,11 +192,11 @@ def _target(out: str | Path | None, overwrite: bool) -> Path | None:
     return target
 
 
-def _key(objective: Objective, directions: Directions, coords: list[np.ndarray], metrics: list[str]) -> str:
+def _key(objective: Objective, directions: Directions, coords: list[np.ndarray], centre: dict[str, float]) -> str:
     """Return a fingerprint of everything that decides the numbers, so that only the same work is resumed."""
     digest = hashlib.blake2b(digest_size=8)
     digest.update(objective.vector().cpu().numpy().tobytes())
-    digest.update(repr((directions.describe(), [c.tolist() for c in coords], metrics)).encode())
+    digest.update(repr((directions.describe(), [c.tolist() for c in coords], centre)).encode())
     digest.update(repr(objective.provenance()).encode())
     return digest.hexdigest()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,7 @@ from landscape.progress import Bar
 from landscape.results import Projection, Recording
 from landscape.results.provenance import Cost, collect
 from landscape.space import Space
-
-if TYPE_CHECKING:
-    from landscape.surfaces.directions import Directions
+from landscape.surfaces.basis import Directions
 
 
 class Trajectory:
@@ -33,8 +31,11 @@ class Trajectory:
 
     def __init__(self, steps: Sequence[int], snapshots: Sequence[Any]) -> None:
         if len(steps) != len(snapshots) or not snapshots:
-            raise InputError("a trajectory needs one step for each of at least one snapshot",
-                             got=f"{len(steps)} steps and {len(snapshots)} snapshots", fix="pass equal numbers")  # fmt: skip
+            raise InputError(
+                "a trajectory needs one step for each of at least one snapshot",
+                got=f"{len(steps)} steps and {len(snapshots)} snapshots",
+                fix="pass equal numbers",
+            )
         self.steps = [int(step) for step in steps]
         self._snapshots = list(snapshots)
 

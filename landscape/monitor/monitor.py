@@ -1,0 +1,277 @@
+"""Watching a training run without changing it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import optim
+
+from landscape.errors import InputError
+from landscape.monitor.metrics import Metric, Moment, as_metric
+from landscape.monitor.steps import StepRecorder
+from landscape.objective import Objective
+from landscape.results import Recording, load
+from landscape.results.provenance import collect
+from landscape.results.runlog import MemoryLog, RunLog, read_log
+from landscape.seeds import check_seed
+
+
+class Monitor:
+    """Record a training run: ``with ls.Monitor(objective, optimizer, ...): train()``.
+
+    The monitor hooks ``optimizer.step``; the loop needs no other change, and ends bit-identical to one
+    without it. At every step: loss, learning rate, gradient norm and update-to-weight ratio, without a host
+    synchronisation a step. Every so many steps, before the first and after the last one: the ``metrics``.
+
+    Parameters
+    ----------
+    objective : Objective
+        What the metrics are measured on: a fixed probe set, in eval mode unless it says otherwise. If its loss
+        is the criterion that the loop calls, the training loss is recorded; else call
+        ``monitor.log(loss=loss)``.
+    optimizer : torch.optim.Optimizer
+        The one that trains the objective's model.
+    metrics : sequence of str or metric
+        Names from ``landscape.monitor.METRICS``, or metric objects with settings of their own.
+    every : int or dict of str to int
+        Steps between two records, for all metrics or by name.
+    probe : int, optional
+        Measure on a fixed random choice of that many examples of the objective's data.
+    snapshots : int, optional
+        Steps between two copies of the parameters, for trajectories.
+    out : path, optional
+        A folder to write to as training goes on; ``ls.load(out)`` opens it, also after a crash.
+    resume : bool
+        Go on with the run in ``out`` instead of refusing a folder that holds one.
+    seed : int
+        Seeds every random choice of the metrics, the same at every record.
+
+    Notes
+    -----
+    A metric that fails is recorded as failed, with one warning, and training goes on. Memory: one copy of
+    the optimizer's parameters, and what the metrics need while they run.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: optim.Optimizer,
+        *,
+        metrics: Sequence[str | Metric] = ("sharpness", "gradient_coherence"),
+        every: int | Mapping[str, int] = 50,
+        probe: int | None = None,
+        snapshots: int | None = None,
+        out: str | Path | None = None,
+        resume: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.metrics = [as_metric(m) for m in ([metrics] if isinstance(metrics, str) else metrics)]
+        self._every = _intervals(self.metrics, every)
+        if snapshots is not None and snapshots < 1:
+            raise InputError("snapshots must be at least 1 step apart", got=snapshots, fix="pass for example 20")
+        trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not any(id(p) in trained for p in objective.parameters.values()):
+            raise InputError(
+                "the optimizer trains none of the objective's parameters",
+                got=f"{type(optimizer).__name__} over {len(trained)} others",
+                why="the records would not be of this training",
+                fix="pass the model that the optimizer trains",
+            )
+        if resume and out is None:
+            raise InputError("resume needs the folder of the run", got="out=None", fix="pass out=")
+        self.objective = objective if probe is None else objective.subsample(probe, seed=seed)
+        self.optimizer = optimizer
+        self.step = 0
+        self._snapshots, self._out, self._resume = snapshots, out, resume
+        self._seed = check_seed(seed)
+        self._log: RunLog | MemoryLog | None = None
+        self._handles: list[Any] = []
+        self._warned: set[str] = set()
+        self._spent = 0.0
+        self._busy = False
+
+    # -- attaching --------------------------------------------------------------------------------
+
+    def __enter__(self) -> Monitor:
+        if self._log is not None:
+            raise InputError("a monitor watches one run", got="one that was used before", fix="make a new Monitor")
+        header = self._header()
+        if self._out is None:
+            self._log = MemoryLog(header)
+        else:
+            if self._resume:
+                self.step, header["labels"] = _so_far(Path(self._out))
+            self._log = RunLog(self._out, header, resume=self._resume)
+        self._steps = StepRecorder(self.optimizer)
+        self._began = time.perf_counter()
+        criterion = self.objective.loss.criterion
+        self._handles = [
+            self.optimizer.register_step_pre_hook(self._before),
+            self.optimizer.register_step_post_hook(self._after),
+        ]
+        if criterion is not None:
+            self._handles.append(criterion.register_forward_hook(self._saw_loss))
+        try:
+            self._record(first=True)
+        except BaseException:
+            self._detach()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._log is not None
+        try:
+            if kind is None:
+                self._record(last=True)
+            self._log.append(self._steps.flush())
+        finally:
+            self._detach()
+            wall = time.perf_counter() - self._began
+            status, message = _ending(kind, error, self.step)
+            self._log.write_header(
+                status=status,
+                message=message,
+                labels=self._labels(),
+                seconds=round(wall, 3),
+                monitor_seconds=round(self._spent, 3),
+            )
+            self._log.close()
+
+    def _detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    # -- hooks --------------------------------------------------------------------------------------
+
+    def _saw_loss(self, module: Any, inputs: Any, output: Any) -> None:
+        if not self._busy:
+            self._steps.saw_loss(module, inputs, output)
+
+    def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._steps.before()
+
+    def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self.step += 1
+        self._steps.after(self.step)
+        self._record()
+
+    def log(self, **values: Any) -> None:
+        """Record further numbers (floats or 0-d tensors, kept without a synchronisation) with the next step."""
+        self._steps.log(values)
+
+    # -- recording ----------------------------------------------------------------------------------
+
+    def _record(self, *, first: bool = False, last: bool = False) -> None:
+        """Measure what is due at the present step, and write what has been collected."""
+        assert self._log is not None
+        due = [m for m in self.metrics if _is_due(self.step, self._every[m.name], first, last)]
+        snapshot = self._snapshots is not None and _is_due(self.step, self._snapshots, first, last)
+        if not (due or snapshot or self._steps.due):
+            return
+        began = time.perf_counter()
+        self._log.append(self._steps.flush())
+        self._busy = True
+        try:
+            if snapshot:
+                self._log.snapshot(self.step, self.objective.vector().cpu().numpy())
+            moment = Moment(self.objective, self.optimizer, self.step, self._seed)
+            lines = [self._measured(metric, moment) for metric in due]
+        finally:
+            self._busy = False
+        self._log.append(lines)
+        if first or any(name not in self._log.header.get("labels", {}) for name in self._labels()):
+            self._log.write_header(labels=self._labels(), provenance=self._provenance())
+        self._spent += time.perf_counter() - began
+
+    def _measured(self, metric: Metric, moment: Moment) -> dict[str, Any]:
+        began = time.perf_counter()
+        try:
+            values, status = metric(moment)
+        except Exception as error:  # training must go on; the record and one warning say what happened
+            values, status = {}, f"failed: {type(error).__name__}: {error}"
+            if metric.name not in self._warned:
+                self._warned.add(metric.name)
+                warnings.warn(f"landscape: {metric.name} at step {moment.step} {status}", RuntimeWarning, stacklevel=2)
+        seconds = round(time.perf_counter() - began, 4)
+        return {"step": moment.step, "metric": metric.name, "values": values, "status": status, "seconds": seconds}
+
+    def _labels(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for metric in self.metrics:
+            found |= getattr(metric, "labels", {})
+        return found
+
+    def _provenance(self) -> dict[str, Any]:
+        return collect(optimizer=_describe(self.optimizer), **self.objective.provenance())
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "status": "interrupted",  # until the end says otherwise: what a killed run leaves is true
+            "message": "the run has not ended, or its process was killed",
+            "metrics": {m.name: self._every[m.name] for m in self.metrics},
+            "snapshots": self._snapshots,
+            "labels": {},
+            "parameters": list(self.objective.space.names),
+            "provenance": self._provenance(),
+        }
+
+    def result(self) -> Recording:
+        """Return what has been recorded so far."""
+        if self._log is None:
+            raise InputError(
+                "nothing has been recorded", got="a monitor that was not entered", fix="use it with `with`"
+            )
+        if isinstance(self._log, MemoryLog):
+            return Recording.from_memory(self._log)
+        found = load(self._log.folder)
+        assert isinstance(found, Recording)
+        return found
+
+
+def _is_due(step: int, every: int, first: bool, last: bool) -> bool:
+    on_time = step % every == 0
+    return (first and step == 0) or (last and not on_time) or (not first and not last and on_time)
+
+
+def _intervals(metrics: Sequence[Metric], every: int | Mapping[str, int]) -> dict[str, int]:
+    given = every if isinstance(every, Mapping) else {m.name: every for m in metrics}
+    for m in metrics:
+        interval = given.get(m.name)
+        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
+            raise InputError(
+                f"every must give a positive number of steps for {m.name}",
+                got=interval,
+                fix="pass every=50, or a dictionary with each metric's name",
+            )
+    return {m.name: int(given[m.name]) for m in metrics}
+
+
+def _ending(kind: type[BaseException] | None, error: BaseException | None, step: int) -> tuple[str, str]:
+    if kind is None:
+        return "complete", f"{step} steps"
+    if issubclass(kind, KeyboardInterrupt):
+        return "interrupted", f"stopped by Ctrl-C after {step} steps"
+    return "failed", f"training ended after {step} steps with {kind.__name__}: {error}"
+
+
+def _so_far(folder: Path) -> tuple[int, dict[str, list[str]]]:
+    """Return the last step and the labels of the run in ``folder``."""
+    header, lines = read_log(folder)
+    return max((int(line["step"]) for line in lines), default=0), header.get("labels", {})
+
+
+def _describe(optimizer: optim.Optimizer) -> dict[str, Any]:
+    """Return the optimizer's name and the settings of its first group."""
+    group = optimizer.param_groups[0]
+    settings = {
+        k: v for k, v in group.items() if isinstance(v, int | float | str | bool | tuple | list) and k != "params"
+    }
+    return {"name": type(optimizer).__name__, "groups": len(optimizer.param_groups), **settings}
