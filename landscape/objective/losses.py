@@ -111,6 +111,7 @@ class CriterionLoss:
         self._sum.reduction = "sum"  # type: ignore[assignment]
         self._sum._forward_hooks = OrderedDict()  # a hook on the user's criterion is not for our passes
         self._sum._forward_pre_hooks = OrderedDict()
+        self._sum._buffers = dict(criterion._buffers)
 
     @property
     def criterion(self) -> nn.Module:
@@ -127,6 +128,12 @@ class CriterionLoss:
             )
         inputs, targets = batch
         outputs = model(inputs)
+        if outputs.dtype in (torch.float16, torch.bfloat16):  # a sum over a batch needs more digits, and range
+            outputs = outputs.float()
+            targets = targets.float() if targets.is_floating_point() else targets
+        for name, buffer in self._criterion._buffers.items():  # class weights, where and as the outputs are
+            if buffer is not None:
+                self._sum._buffers[name] = buffer.to(device=outputs.device, dtype=outputs.dtype)
         numerator = self._sum(outputs, targets)
         weight = 0.0 if self.reduction == "sum" else self._denominator(self._criterion, outputs, targets)
         return Terms(numerator, weight, outputs, targets)
