@@ -22,9 +22,9 @@ class Autograd:
         """Return the products with the columns of ``block`` (n, k)."""
         objective, space = self._objective, self._objective.space
         if self._kept is not None:
-            weight = torch.as_tensor(self._kept[2], device=block.device)
+            weight = torch.as_tensor(self._kept[2], device=block.device).double()
             with torch.inference_mode(False):
-                return self._apply(self._kept, block) / objective.total(weight).to(space.dtype)
+                return (self._apply(self._kept, block) / objective.total(weight)).to(space.dtype)
 
         def per_batch(batch: Batch) -> list[torch.Tensor | float]:
             graph = self._graph(batch)

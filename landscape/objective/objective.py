@@ -194,12 +194,10 @@ class Objective:
                 values = [torch.as_tensor(v, device=self.device).detach() for v in per_batch(batch)]
                 if not getattr(self.loss, "weighted", True):
                     size = self._same_size(batch, size)
-                if not totals:
-                    # vectors of a single batch need no wider accumulator
-                    single = self.batches.count == 1
-                    totals = [v if single and v.ndim else v.double() for v in values]
+                if not totals:  # vectors of a single batch need no wider accumulator
+                    totals = [v if v.ndim else v.double() for v in values]
                 else:
-                    totals = [total + v for total, v in zip(totals, values, strict=True)]
+                    totals = [total.double() + v for total, v in zip(totals, values, strict=True)]
         return totals
 
     def iterate(self, at: Point) -> Iterator[Batch]:
