@@ -75,8 +75,15 @@ class Space:
                     got=f"none for {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}",
                     fix="add it (zeros if it does not move), or select fewer parameters with params=",
                 )
+            for name, shape in zip(self.names, self.shapes, strict=True):
+                if tuple(tensors[name].shape) != tuple(shape):
+                    raise InputError(
+                        f"a vector by name must have the parameters' shapes: {name} has shape {tuple(shape)}",
+                        got=f"shape {tuple(tensors[name].shape)}",
+                        fix="check which model it belongs to",
+                    )
             tensors = [tensors[name] for name in self.names]
-        parts = [t.detach().reshape(-1).to(device=self.device, dtype=self.dtype) for t in tensors]
+        parts = [torch.as_tensor(t).detach().reshape(-1).to(device=self.device, dtype=self.dtype) for t in tensors]
         flat = torch.cat(parts) if parts else torch.zeros(0, device=self.device, dtype=self.dtype)
         if flat.numel() != self.n:
             raise InputError(

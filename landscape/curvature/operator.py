@@ -62,9 +62,11 @@ class LinearOperator(ABC):
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, Mapping):
-            return self.space.unflatten(self @ self.space.flatten(other))
+            by_name = self.space.unflatten(self @ self.space.flatten(other))
+            arrays = all(isinstance(t, np.ndarray) for t in other.values())
+            return {name: t.cpu().numpy() for name, t in by_name.items()} if arrays else by_name
         if isinstance(other, np.ndarray):
-            result: torch.Tensor = self @ torch.from_numpy(other)
+            result: torch.Tensor = self @ torch.from_numpy(np.require(other, requirements=["C", "W"]))
             return result.cpu().numpy()
         if not isinstance(other, torch.Tensor) or other.ndim not in (1, 2) or other.shape[0] != self.space.n:
             shown = f"shape {tuple(other.shape)}" if hasattr(other, "shape") else type(other).__name__
@@ -76,7 +78,7 @@ class LinearOperator(ABC):
         block = other.detach().to(device=self.device, dtype=self.dtype)
         columns = block[:, None] if block.ndim == 1 else block
         self.matvecs += columns.shape[1]
-        product = self._matmat(columns)
+        product = self._matmat(columns) if columns.shape[1] else torch.empty_like(columns)
         return product[:, 0] if block.ndim == 1 else product
 
     def to_dense(self) -> torch.Tensor:
