@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
 
+from landscape.errors import InputError
 from landscape.objective import Batch, Objective, Point
 
 Graph = tuple[list[torch.Tensor], list[torch.Tensor], "torch.Tensor | float"]
@@ -23,24 +25,31 @@ class Autograd:
         objective, space = self._objective, self._objective.space
         if self._kept is not None:
             weight = torch.as_tensor(self._kept[2], device=block.device).double()
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False):
                 return (self._apply(self._kept, block) / objective.total(weight)).to(space.dtype)
 
+        depends = False
+
         def per_batch(batch: Batch) -> list[torch.Tensor | float]:
+            nonlocal depends
             graph = self._graph(batch)
+            if graph is None:
+                return [batch.terms().weight, torch.zeros_like(block)]
+            depends = True
             if objective.batches.count == 1:
                 self._kept = graph
             return [graph[2], self._apply(graph, block)]
 
         weight, product = objective.sum(per_batch, self._point, math_attention=True)
+        objective.check_depends(depends)
         return (product / objective.total(weight)).to(space.dtype)
 
-    def _graph(self, batch: Batch) -> Graph:
+    def _graph(self, batch: Batch) -> Graph | None:
         leaves = batch.leaves()
         terms = batch.terms(leaves)
-        gradients = torch.autograd.grad(terms.numerator, leaves, create_graph=True, materialize_grads=True)
+        gradients = batch.gradient(terms, leaves, create_graph=True)
         weight = terms.weight.detach() if isinstance(terms.weight, torch.Tensor) else terms.weight
-        return leaves, list(gradients), weight
+        return None if gradients is None else (leaves, gradients, weight)
 
     def _apply(self, graph: Graph, block: torch.Tensor) -> torch.Tensor:
         leaves, gradients, _ = graph
@@ -59,9 +68,20 @@ class Autograd:
         ]
         if not pairs:
             return torch.zeros_like(column)
-        products = torch.autograd.grad(
-            [g for g, _ in pairs], leaves, [v for _, v in pairs], retain_graph=True, materialize_grads=True
-        )
+        try:
+            products = torch.autograd.grad(
+                [g for g, _ in pairs], leaves, [v for _, v in pairs], retain_graph=True, materialize_grads=True
+            )
+        except RuntimeError as error:
+            missing = re.search(r"derivative for '?([\w:]+)'? is not implemented", str(error))
+            if missing is None:
+                raise
+            raise InputError(
+                "the loss or the model uses an operation without a second derivative in torch",
+                got=missing[1],
+                why="a Hessian product differentiates twice",
+                fix="replace it by one written in elementary operations",
+            ) from error
         return space.flatten(products)
 
     def describe(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +65,14 @@ class Batch:
         seed_torch(self._objective.seed, self.index)
         terms: Terms = functional_call(self._objective._bound, state, (batch,))
         return terms
+
+    def gradient(
+        self, terms: Terms, leaves: Sequence[torch.Tensor], *, create_graph: bool = False
+    ) -> list[torch.Tensor] | None:
+        """Return the derivatives of the terms' numerator by ``leaves``; ``None`` when it depends on none of them."""
+        if not terms.numerator.requires_grad:
+            return None
+        return list(torch.autograd.grad(terms.numerator, leaves, create_graph=create_graph, materialize_grads=True))
 
 
 class _Bound(nn.Module):
@@ -151,8 +159,11 @@ class Objective:
 
     # -- points ---------------------------------------------------------------------------------
 
+    @torch.inference_mode(False)
     def point(self, at: Any = None) -> Point:
         """Return a copy of where the model is now, or of ``at`` (a flat vector or tensors by name)."""
+        if isinstance(at, Point):
+            return at
         fixed: dict[str, torch.Tensor] = {}
         for name, p in self.model.named_parameters():
             if name not in self._selected:
@@ -161,6 +172,7 @@ class Objective:
             fixed[name] = self._placed(b.detach().clone())
         return Point(self.vector() if at is None else self._vector_of(at, fixed), fixed)
 
+    @torch.inference_mode(False)
     def vector(self) -> torch.Tensor:
         """Return a copy of the selected parameters as one flat vector (n,)."""
         return self.space.flatten([p.detach() for p in self._selected.values()]).clone()
@@ -168,7 +180,13 @@ class Objective:
     def _vector_of(self, at: Any, fixed: dict[str, torch.Tensor]) -> torch.Tensor:
         if isinstance(at, torch.Tensor | np.ndarray):
             return self.space.flatten([torch.as_tensor(at)])
-        fixed |= {name: self._placed(t.detach()) for name, t in at.items() if name in fixed}
+        if not isinstance(at, Mapping):
+            raise InputError(
+                "a point must be a flat vector or tensors by parameter name",
+                got=type(at).__name__,
+                fix="pass for example at=other_model.state_dict()",
+            )
+        fixed |= {name: self._placed(t.detach().clone()) for name, t in at.items() if name in fixed}
         return self.space.flatten(at)
 
     # -- the one pass over the data ---------------------------------------------------------------
@@ -260,7 +278,7 @@ class Objective:
             terms = batch.terms()
             return [part for f in functions for part in f(terms, self.loss)]
 
-        sums = self.sum(per_batch, at if isinstance(at, Point) else self.point(at), grad=False)
+        sums = self.sum(per_batch, self.point(at), grad=False)
         return {
             name: numerator / (self.total(weight) if name == "loss" else self._checked(weight))
             for name, numerator, weight in zip(metrics, sums[::2], sums[1::2], strict=True)
@@ -276,14 +294,19 @@ class Objective:
 
     def value_and_gradient(self, at: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return value (0-d, float64) and gradient (n,) from one forward and backward pass."""
+        depends = False
 
         def per_batch(batch: Batch) -> list[torch.Tensor | float]:
+            nonlocal depends
             leaves = batch.leaves()
             terms = batch.terms(leaves)
-            parts = torch.autograd.grad(terms.numerator, leaves, materialize_grads=True)
-            return [terms.numerator, terms.weight, self.space.flatten(parts)]
+            parts = batch.gradient(terms, leaves)
+            depends = depends or parts is not None
+            flat = self.space.flatten([torch.zeros_like(leaf) for leaf in leaves] if parts is None else parts)
+            return [terms.numerator, terms.weight, flat]
 
-        loss, weight, gradient = self.sum(per_batch, at if isinstance(at, Point) else self.point(at))
+        loss, weight, gradient = self.sum(per_batch, self.point(at))
+        self.check_depends(depends)
         weight = self.total(weight)
         return loss / weight, (gradient / weight).to(self.space.dtype)
 
@@ -300,6 +323,16 @@ class Objective:
                 fix="check ignore_index and the class weights",
             )
         return weight
+
+    def check_depends(self, depends: bool) -> None:
+        """Refuse to differentiate a loss that has no graph to any selected parameter in any batch."""
+        if not depends:
+            raise InputError(
+                "the loss does not depend on the selected parameters",
+                got="a loss without a graph to any of them",
+                why="its derivatives would all be zero",
+                fix="select parameters that the loss uses, and do not detach the loss",
+            )
 
     def check_finite(self, at: Point | None = None) -> torch.Tensor:
         """Return the value at ``at``; raise :class:`~landscape.errors.NonFiniteError` when it is not finite."""
