@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -248,7 +249,7 @@ class Problem:
         ends = [0]
         for size in sizes:
             ends.append(min(ends[-1] + size, len(x)))
-        return [(x[a:b], y[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+        return [(x[a:b], y[a:b]) for a, b in pairwise(ends)]
 
     def to(self, dtype: torch.dtype) -> Problem:
         """Return the problem in another precision; the model is converted in place."""
