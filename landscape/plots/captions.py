@@ -1,0 +1,1 @@
+def caption(result): return ""

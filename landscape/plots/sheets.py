@@ -1,0 +1,174 @@
+"""What a figure shows, before any library draws it.
+
+A view turns a result into a ``Sheet``: a title and a grid of panels. Each backend paints sheets. Both
+therefore show the same numbers, and a new plot is written once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from landscape.plots.scales import Axis
+from landscape.plots.style import BLUE, LINE
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points, with or without a line, and how sure they are.
+
+    ``low`` and ``high`` are drawn as a shaded band (``interval="band"``) or as bars
+    (``interval="bars"``). ``hollow`` marks points that are not the answer that was asked for.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    label: str = ""
+    colour: str = BLUE
+    line: str = "solid"  # "solid", "dash", "dot" or "" for none
+    marker: str = ""  # "", "circle", "cross" or "diamond"
+    hollow: np.ndarray | None = None
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    interval: str = "band"
+    stems: bool = False
+    stairs: bool = False
+    fill: bool = False  # down to the bottom of the panel
+    width: float = LINE
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path through a plane, coloured by step, its start and end marked."""
+
+    x: np.ndarray
+    y: np.ndarray
+    steps: np.ndarray
+    z: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A thin line at a value that means something."""
+
+    value: float
+    text: str = ""
+    along: str = "y"  # the axis that the value belongs to
+
+
+@dataclass(frozen=True)
+class Span:
+    """A shaded stretch of the x axis."""
+
+    low: float
+    high: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves over two axes."""
+
+    x: Axis
+    y: Axis
+    curves: list[Curve] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    path: Path | None = None
+    title: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Named values, one a row from the top, with intervals; as bars from zero or as dots."""
+
+    names: list[str]
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    axis: Axis
+    texts: list[str] | None = None
+    dots: bool = False
+    references: list[Reference] = field(default_factory=list)
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A labelled matrix of numbers; ``greyed`` cells carry no information, ``marked`` cells matter."""
+
+    values: np.ndarray
+    rows: list[str]
+    columns: list[str]
+    low: float
+    high: float
+    label: str
+    greyed: np.ndarray
+    marked: np.ndarray
+    show_numbers: bool = True
+    title: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A metric over a plane.
+
+    ``colour`` is what the colours and levels count in: the value, its logarithm, or the place between
+    levels given by hand; ``levels``, ``low`` and ``high`` are in the same count, and ``ticks`` names
+    places along it with values.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    values: np.ndarray
+    colour: np.ndarray
+    low: float
+    high: float
+    levels: np.ndarray
+    ticks: dict[float, str]
+    x_axis: Axis
+    y_axis: Axis
+    label: str
+    not_finite: np.ndarray
+    not_evaluated: np.ndarray
+    filled: bool = True  # contours; otherwise one coloured cell a point
+    path: Path | None = None
+    centre: bool = True
+    title: str = ""
+    own_scale: bool = True  # whether it carries a colour bar of its own
+
+
+@dataclass(frozen=True)
+class Space:
+    """The same in three dimensions: ``colour`` is the height."""
+
+    plane: Plane
+    centre_height: float
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of (name, text)."""
+
+    rows: list[tuple[str, str]]
+    title: str = ""
+    note: str = ""
+
+
+Panel = Curves | Bars | Matrix | Plane | Space | Table
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure: a title, where its numbers are from, and a grid of panels (None leaves a gap)."""
+
+    title: str
+    subtitle: str
+    rows: list[list[Panel | None]]
+    size: tuple[float, float]
+    widths: list[float] | None = None

@@ -1,0 +1,93 @@
+"""Several surfaces side by side, on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.plots.sheets import Panel, Sheet
+from landscape.plots.style import check_size
+from landscape.plots.titles import SEPARATOR, origin
+from landscape.plots.views.levels import make_levels
+from landscape.plots.views.surface import automatic, check_metric, label_of, line_panel, plane_of, values_of
+from landscape.results.surfaces import Surface
+
+
+def comparison(
+    surfaces: Mapping[str, Surface],
+    metric: str | None = None,
+    *,
+    kind: str = "contour",
+    limits: tuple[float, float] | None = None,
+    levels: Any = None,
+    log: Any = "auto",
+    columns: int | None = None,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+) -> Sheet:
+    """Lay planes out as small multiples with one colour scale and the same levels; lines share one panel."""
+    named = check_surfaces(surfaces)
+    first = next(iter(named.values()))
+    metric = metric or first.metrics[0]
+    for result in named.values():
+        check_metric(result, metric)
+    what = title if title is not None else f"{label_of(first, metric).capitalize()}, {len(named)} compared"
+    below = _common_origin(named)
+    if "y" not in first.dataset.dims:
+        panel = line_panel(named, metric, limits, log, "")
+        return Sheet(what, below, [[panel]], check_size(size, (7.8, 4.8)))
+    if kind not in ("contour", "heatmap"):
+        raise InputError(
+            "surfaces are compared flat, so that none hides another", got=kind, fix="use kind contour or heatmap"
+        )
+    everything = np.concatenate([values_of(r, metric).ravel() for r in named.values()])
+    scale = make_levels(everything, levels, automatic(metric, log), limits)
+    across = _columns(columns, len(named))
+    planes: list[Panel | None] = [
+        plane_of(r, metric, scale, filled=kind == "contour", title=_name(name, r), own_scale=False)
+        for name, r in named.items()
+    ]
+    planes += [None] * (-len(planes) % across)
+    rows = [planes[i : i + across] for i in range(0, len(planes), across)]
+    return Sheet(what, below, rows, check_size(size, (3.7 * across + 1.3, 3.6 * len(rows) + 1.0)))
+
+
+def check_surfaces(surfaces: Any) -> dict[str, Surface]:
+    """Refuse anything but a non-empty mapping from names to surfaces of one dimension."""
+    good = isinstance(surfaces, Mapping) and surfaces and all(isinstance(r, Surface) for r in surfaces.values())
+    if not good:
+        raise InputError(
+            "a comparison needs named surfaces",
+            got=type(surfaces).__name__,
+            fix='pass a dictionary such as {"before": a, "after": b}',
+        )
+    if len({"y" in r.dataset.dims for r in surfaces.values()}) > 1:
+        raise InputError(
+            "lines cannot be compared with planes",
+            got="surfaces over one and over two directions",
+            fix="compare those over the same number of directions",
+        )
+    return {str(name): result for name, result in surfaces.items()}
+
+
+def _columns(columns: int | None, count: int) -> int:
+    if columns is None:
+        return min(count, 3 if count != 4 else 2)
+    if not isinstance(columns, int) or columns < 1:
+        raise InputError("columns must be a positive number", got=columns, fix="pass for example columns=3")
+    return min(columns, count)
+
+
+def _name(name: str, result: Surface) -> str:
+    return name if result.ok else f"{name} ({result.status})"
+
+
+def _common_origin(named: dict[str, Surface]) -> str:
+    """Return the facts that all surfaces share, and say so where the mode differs."""
+    facts = [origin(result) for result in named.values()]
+    shared = [fact for fact in facts[0] if all(fact in other for other in facts[1:])]
+    modes = {str(result.provenance.get("mode")) for result in named.values()}
+    return SEPARATOR.join(shared + (["MODES DIFFER: " + ", ".join(sorted(modes))] if len(modes) > 1 else []))

@@ -1,0 +1,70 @@
+"""Eigenvalues with the residuals as error bars."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from landscape.plots.scales import Axis, symlog_axis
+from landscape.plots.sheets import Curve, Curves, Reference, Sheet
+from landscape.plots.style import BLUE, VERMILLION, check_size
+from landscape.plots.titles import heading
+from landscape.results.spectra import EigenResult
+
+_ORDER = {
+    "LA": "largest first",
+    "SA": "smallest first",
+    "LM": "largest magnitude first",
+    "BE": "both ends of the spectrum",
+}
+
+
+def eigenpairs(
+    result: EigenResult, *, title: str | None = None, size: tuple[float, float] | None = None
+) -> Sheet:
+    """Draw eigenvalues as stems, their residuals as bars, and those not converged hollow."""
+    values, residuals, good = result.values, result.residuals, result.converged
+    ranks = np.arange(1, len(values) + 1)
+    units = str(result.dataset["values"].attrs.get("units", ""))
+    order = _ORDER.get(str(result.dataset.attrs.get("which", "")), "in the order asked for")
+    common = {"marker": "circle", "line": "", "stems": True, "interval": "bars"}
+    curves = []
+    for mask, label, colour in ((good, "converged", BLUE), (~good, "not converged", VERMILLION)):
+        if mask.any():
+            curves.append(
+                Curve(
+                    ranks[mask],
+                    values[mask],
+                    label if not good.all() else "",
+                    colour,
+                    hollow=~good[mask],
+                    low=values[mask] - residuals[mask],
+                    high=values[mask] + residuals[mask],
+                    **common,  # type: ignore[arg-type]
+                )
+            )
+    panel = Curves(
+        Axis(f"rank ({order})", limits=(0.4, len(values) + 0.6), ticks=_rank_ticks(len(values))),
+        _value_axis(values, residuals, f"eigenvalue λ ({units})" if units else "eigenvalue λ"),
+        curves,
+        [Reference(0.0)],
+        note="bars: residual |Av − λv|; an exact eigenvalue lies within",
+    )
+    what = f"{len(values)} eigenvalues" if len(values) > 1 else "One eigenvalue"
+    return Sheet(*heading(result, what, title), [[panel]], check_size(size, (7.0, 4.6)))
+
+
+def _value_axis(values: np.ndarray, residuals: np.ndarray, label: str) -> Axis:
+    """Symlog where the eigenvalues span two decades or more."""
+    finite = np.isfinite(values)
+    sizes = np.abs(values[finite & (values != 0)])
+    if len(sizes) == 0 or sizes.max() / sizes.min() < 100:
+        return Axis(label)
+    threshold = 10.0 ** np.floor(np.log10(max(sizes.min(), sizes.max() * 1e-8)))
+    bars = np.where(np.isfinite(residuals), residuals, 0.0)
+    low, high = float((values - bars)[finite].min()), float((values + bars)[finite].max())
+    return symlog_axis(f"{label}\nlinear within ±{threshold:g}, logarithmic beyond", threshold, min(low, 0), max(high, 0))
+
+
+def _rank_ticks(count: int) -> dict[float, str]:
+    stride = max(1, int(np.ceil(count / 15)))
+    return {float(rank): str(rank) for rank in range(1, count + 1, stride)}

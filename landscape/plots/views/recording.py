@@ -1,0 +1,226 @@
+"""A recorded training run: small panels over the steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.plots.scales import Axis, is_wide
+from landscape.plots.sheets import Curve, Curves, Panel, Reference, Sheet
+from landscape.plots.style import MUTED, PALETTE, check_size
+from landscape.plots.titles import heading
+from landscape.plots.views.conflict import cosine_matrix
+from landscape.plots.views.series import Series, medians, read_series, thin
+from landscape.results.recording import Recording
+
+_MANY = 300  # steps beyond which the raw line is light and a running median is drawn on it
+_MATRIX = "conflict_cosine"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One panel that a dashboard knows: which variables it holds and what they are measured against."""
+
+    variables: tuple[str, ...]
+    label: str
+    log: bool = False
+    references: tuple[tuple[float, str], ...] = ()
+    dashed: tuple[str, ...] = ()  # variables that are limits, not measurements
+
+
+_KNOWN = {
+    "loss": _Kind(("loss",), "training loss", log=True),
+    "lr": _Kind(("lr",), "learning rate"),
+    "gradient_norm": _Kind(("gradient_norm",), "gradient norm", log=True),
+    "update_ratio": _Kind(("update_ratio",), "|update| / |parameters|", log=True),
+    "sharpness": _Kind(("sharpness", "threshold"), "largest eigenvalue λ", dashed=("threshold",)),
+    "edge": _Kind(("edge",), "ρ (edge at 1)", references=((1.0, "edge of stability"),)),
+    "gradient_coherence": _Kind(
+        ("gradient_coherence",), "gradient coherence", references=((1.0, "orthogonal gradients"),)
+    ),
+    "noise_scale": _Kind(("noise_scale",), "noise scale (examples)", log=True),
+    "conflict_rate": _Kind(
+        ("conflict_rate", "conflict_significant_rate"),
+        "share of task pairs",
+        references=((0.5, "unrelated: 0.5"), (0.025, "noise alone: 0.025")),
+    ),
+}
+_NAMES = {
+    "threshold": "stability threshold",
+    "conflict_rate": "negative cosine",
+    "conflict_significant_rate": "beyond noise",
+}
+_SUFFIXES = ("_stderr", "_residual", "_seconds", "_status")
+
+
+def recording(
+    result: Recording,
+    quantity: str | None = None,
+    *,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+) -> Sheet:
+    """Draw every recorded quantity as a small panel, or the one named ``quantity`` large."""
+    panels = panels_of(result)
+    if not panels:
+        raise InputError("the run holds no record yet", got="an empty recording", fix="wait for the first step")
+    if quantity is not None:
+        panels = _chosen(result, panels, quantity)
+    sheet_title = " ".join(str(result.header.get("title") or "Training run").split())
+    if len(panels) == 1 and quantity is not None:
+        ((name, panel),) = panels.items()
+        default = (8.6, 5.0) if isinstance(panel, Curves) else (7.2, 5.6)
+        what = f"{sheet_title}: {name.replace('_', ' ')}"
+        return Sheet(*heading(result, what, title), [[replace(panel, title="")]], check_size(size, default))
+    across = 3 if len(panels) > 4 else min(2, len(panels))
+    cells: list[Panel | None] = list(panels.values())
+    cells += [None] * (-len(cells) % across)
+    rows = [cells[i : i + across] for i in range(0, len(cells), across)]
+    return Sheet(
+        *heading(result, sheet_title, title), rows, check_size(size, (4.3 * across, 2.75 * len(rows) + 0.9))
+    )
+
+
+def panels_of(result: Recording) -> dict[str, Curves | Panel]:
+    """Return the panels of a dashboard by name, the known ones first."""
+    series = read_series(result)
+    left = {name for name in series if not _is_attached(name, series)}
+    panels: dict[str, Curves | Panel] = {}
+    for name, kind in _KNOWN.items():
+        found = [v for v in kind.variables if v in series]
+        found += sorted(v for v in left if name == "lr" and v.startswith("lr_"))
+        left -= set(found)
+        if any(np.isfinite(series[v].values).any() for v in found):
+            panels[name] = _panel(name, kind, {v: series[v] for v in found}, series)
+    for name in [v for v in series if v in left and series[v].values.ndim == 1]:
+        if np.isfinite(series[name].values).any():
+            words = name.replace("_", " ")
+            panels[name] = _panel(name, _Kind((name,), words, log=is_wide(series[name].values)), {name: series[name]}, series)
+    if _MATRIX in result.dataset and result.dataset[_MATRIX].ndim == 3 and len(result.dataset[_MATRIX]):
+        panels[_MATRIX] = _last_matrix(result)
+    steps = [s.steps for s in series.values() if len(s.steps)]
+    if steps:
+        low, high = float(min(s.min() for s in steps)), float(max(s.max() for s in steps))
+        margin = 0.02 * (high - low) or 0.5
+        shared = (low - margin, high + margin)
+        for name, panel in panels.items():
+            if isinstance(panel, Curves):
+                panels[name] = replace(panel, x=replace(panel.x, limits=shared))
+    return panels
+
+
+def _is_attached(name: str, series: dict[str, Series]) -> bool:
+    """Whether ``name`` is the error, the cost or the status of another variable."""
+    if name.endswith(("_seconds", "_status")):
+        return True
+    return any(name.endswith(end) and name.removesuffix(end) in series for end in _SUFFIXES)
+
+
+def _chosen(result: Recording, panels: dict[str, Curves | Panel], quantity: str) -> dict[str, Curves | Panel]:
+    """Return the panel that is called ``quantity`` or holds it, or those of the metric of that name."""
+    if quantity in panels:
+        return {quantity: panels[quantity]}
+    for name, kind in _KNOWN.items():
+        if name in panels and quantity in kind.variables and quantity in result.dataset:
+            return {name: panels[name]}
+    lies_on = f"{quantity}_step"
+    found = {
+        name: panel
+        for name, panel in panels.items()
+        if any(v in result.dataset and lies_on in result.dataset[v].dims for v in _variables(name))
+    }
+    if not found:
+        raise InputError(
+            "nothing of that name was recorded", got=quantity, fix=f"this run has {', '.join(panels)}"
+        )
+    return found
+
+
+def _variables(panel: str) -> tuple[str, ...]:
+    return _KNOWN[panel].variables if panel in _KNOWN else (panel,)
+
+
+def _panel(name: str, kind: _Kind, shown: dict[str, Series], every: dict[str, Series]) -> Curves:
+    curves: list[Curve] = []
+    notes: list[str] = []
+    for index, (variable, series) in enumerate(shown.items()):
+        label = _NAMES.get(variable, variable.replace("_", " ")) if len(shown) > 1 else ""
+        colour = PALETTE[index % len(PALETTE)]
+        if variable in kind.dashed:
+            curves.append(Curve(series.steps, series.values, label, MUTED, line="dash"))
+        elif series.metric is None:
+            curves += _every_step(series, label, colour, exact=variable.startswith("lr"))
+        else:
+            curves += _scheduled(variable, series, label, colour, every)
+        notes += _bad_in_words(series) if variable not in kind.dashed else []
+    values = np.concatenate([series.values for series in shown.values()])
+    log = is_wide(values, 0.5 if kind.log else 1.0) and (kind.log or bool(kind.dashed))
+    references = [Reference(value, words) for value, words in kind.references]
+    return Curves(
+        Axis("step"), Axis(kind.label, "log" if log else "linear", _limits(kind, shown, log)), curves, references,
+        title=name.replace("_", " "), note="; ".join(dict.fromkeys(notes)),
+    )  # fmt: skip
+
+
+def _limits(kind: _Kind, shown: dict[str, Series], log: bool) -> tuple[float, float] | None:
+    """A range set by what was measured, where a limit drawn beside it runs far away."""
+    measured = [s.values[np.isfinite(s.values)] for v, s in shown.items() if v not in kind.dashed]
+    values = np.concatenate(measured) if measured else np.array([])
+    dashed = [s.values[np.isfinite(s.values)] for v, s in shown.items() if v in kind.dashed]
+    most = max((float(d.max()) for d in dashed if len(d)), default=0.0)
+    top = float(values.max()) if len(values) else 0.0
+    if top <= 0 or most <= (10 if log else 2) * top:
+        return None
+    return (float(values.min()) / 1.5, 10 * top) if log else (min(0.0, float(values.min())), 2 * top)
+
+
+def _every_step(series: Series, label: str, colour: str, exact: bool) -> list[Curve]:
+    """A line; where steps are many, a light one with the running median on it."""
+    if exact or np.isfinite(series.values).sum() <= _MANY:
+        marker = "circle" if len(series.values) <= 2 else ""
+        return [Curve(*thin(series), label, colour, marker=marker)]
+    x, y, window = medians(series)
+    raw = Curve(*thin(series), colour=colour, width=0.7, opacity=0.35)
+    return [raw, Curve(x, y, label or f"median of {window} steps", colour)]
+
+
+def _scheduled(variable: str, series: Series, label: str, colour: str, every: dict[str, Series]) -> list[Curve]:
+    """Points joined by a line, with error bars where an error was recorded; doubtful ones hollow."""
+    low = high = None
+    if f"{variable}_stderr" in every:
+        half = 1.96 * every[f"{variable}_stderr"].values
+        low, high = series.values - half, series.values + half
+    elif f"{variable}_residual" in every:
+        half = every[f"{variable}_residual"].values
+        low, high = series.values - half, series.values + half
+    few = len(series.steps) <= 150
+    return [
+        Curve(
+            series.steps, series.values, label, colour, marker="circle" if few else "", hollow=~series.good,
+            low=low, high=high, interval="bars" if len(series.steps) <= 60 else "band",
+        )
+    ]  # fmt: skip
+
+
+def _bad_in_words(series: Series) -> list[str]:
+    words = []
+    bad = ~np.isfinite(series.values)
+    if series.metric is None and bad.any():
+        words.append(f"{int(bad.sum())} steps not finite, first at {series.steps[bad][0]}")
+    doubtful = int((~series.good).sum())
+    if doubtful:
+        words.append(f"hollow: {doubtful} not converged or failed")
+    return words
+
+
+def _last_matrix(result: Recording) -> Panel:
+    variable = result.dataset[_MATRIX]
+    values = variable[-1].to_numpy()
+    labels = result.header.get("labels", {}).get(_MATRIX) or [f"task {i + 1}" for i in range(len(values))]
+    step = int(variable[variable.dims[0]][-1])
+    tasks = [str(label) for label in labels]
+    return cosine_matrix(values, tasks, "cosine of mean gradients", title=f"conflict cosine at step {step}")
+
+

@@ -1,0 +1,246 @@
+"""A metric on a line or over a plane through parameter space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.plots.scales import Axis, is_wide
+from landscape.plots.sheets import Curve, Curves, Panel, Path, Plane, Reference, Sheet, Space, Span
+from landscape.plots.style import NOT_EVALUATED, NOT_FINITE, PALETTE, VERMILLION, check_size
+from landscape.plots.titles import heading
+from landscape.plots.views.levels import Levels, check_limits, make_levels
+from landscape.results.surfaces import Projection, Surface
+
+KINDS = ("contour", "heatmap", "surface")
+
+
+def surface(
+    result: Surface,
+    quantity: str | None = None,
+    *,
+    kind: str = "contour",
+    limits: tuple[float, float] | None = None,
+    levels: Any = None,
+    log: Any = "auto",
+    trajectory: Projection | None = None,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+) -> Sheet:
+    """Draw one metric (of a line: every metric, one panel each).
+
+    Parameters
+    ----------
+    result : Surface
+        What to draw.
+    quantity : str, optional
+        The metric; the first one of a plane and all of a line by default.
+    kind : {"contour", "heatmap", "surface"}
+        How a plane is drawn.
+    limits : (low, high), optional
+        The range of the values shown; colours beyond are those of the ends.
+    levels : int or sequence of float, optional
+        About how many contour levels, or the levels themselves.
+    log : {"auto", True, False}
+        Logarithmic values and levels; "auto" when positive values span more than a decade.
+    trajectory : Projection, optional
+        A path to lay over a plane; it must have been projected onto the same directions.
+    title, size
+        Title, and (width, height) in inches.
+    """
+    check_metric(result, quantity)
+    if kind not in KINDS:
+        raise InputError("a surface is drawn in one of three ways", got=kind, fix=f"use one of {', '.join(KINDS)}")
+    if "y" not in result.dataset.dims:
+        if trajectory is not None:
+            raise InputError(
+                "a trajectory can be laid over a plane, not over a line",
+                got="trajectory with a 1-D surface",
+                fix="leave it out, or compute the surface over two directions",
+            )
+        return _line(result, quantity, limits, log, title, size)
+    metric = quantity or result.metrics[0]
+    scale = make_levels(values_of(result, metric), levels, automatic(metric, log), limits)
+    plane = plane_of(result, metric, scale, filled=kind != "heatmap", path=path_of(trajectory))
+    panel: Panel = _space(result, metric, plane, scale) if kind == "surface" else plane
+    what = f"{label_of(result, metric).capitalize()} over two directions"
+    default = (8.0, 6.4) if kind == "surface" else (7.4, 6.2)
+    return Sheet(*heading(result, what, title), [[panel]], check_size(size, default))
+
+
+def check_metric(result: Surface, metric: str | None) -> None:
+    """Refuse a metric that the surface does not have."""
+    if metric is not None and metric not in result.metrics:
+        raise InputError(
+            "the surface has no such metric", got=metric, fix=f"it has {', '.join(result.metrics)}"
+        )
+
+
+def values_of(result: Surface, metric: str) -> np.ndarray:
+    """Return the metric's values, infinities as NaN."""
+    values = result.dataset[metric].to_numpy()
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def label_of(result: Surface, metric: str) -> str:
+    """Return the metric's name in words."""
+    return str(result.dataset[metric].attrs.get("long_name", metric)).replace("_", " ")
+
+
+def holes(result: Surface, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the metric was evaluated and is not finite, and where it was never evaluated."""
+    evaluated = result.dataset["evaluated"].to_numpy().astype(bool)
+    return evaluated & ~np.isfinite(result.dataset[metric].to_numpy()), ~evaluated
+
+
+def automatic(metric: str, log: Any) -> Any:
+    """A share such as an accuracy is read on a linear scale, however small it gets."""
+    return False if isinstance(log, str) and log == "auto" and "accuracy" in metric else log
+
+
+def axis_of(result: Surface, dim: str) -> Axis:
+    """Return the axis of one direction; its unit is one length of that direction."""
+    return Axis(str(result.dataset[dim].attrs.get("long_name", dim)))
+
+
+def path_of(trajectory: Projection | None) -> Path | None:
+    """Return the projected path, or None."""
+    if trajectory is None:
+        return None
+    if not isinstance(trajectory, Projection) or trajectory.dataset.sizes.get("axis") != 2:
+        raise InputError(
+            "trajectory must be a projection onto two directions",
+            got=type(trajectory).__name__,
+            fix="pass what the trajectory's projection onto these directions returned",
+        )
+    points = trajectory.dataset["coordinates"].to_numpy()
+    return Path(points[:, 0], points[:, 1], trajectory.dataset["step"].to_numpy())
+
+
+def plane_of(
+    result: Surface,
+    metric: str,
+    scale: Levels,
+    *,
+    filled: bool,
+    path: Path | None = None,
+    title: str = "",
+    own_scale: bool = True,
+) -> Plane:
+    """Return the metric over the plane, coloured by ``scale``."""
+    values = values_of(result, metric)
+    not_finite, not_evaluated = holes(result, metric)
+    return Plane(
+        result.dataset["x"].to_numpy(),
+        result.dataset["y"].to_numpy(),
+        values,
+        scale.place(values),
+        scale.low,
+        scale.high,
+        scale.levels,
+        scale.ticks,
+        axis_of(result, "x"),
+        axis_of(result, "y"),
+        label_of(result, metric),
+        not_finite,
+        not_evaluated,
+        filled,
+        path,
+        title=title,
+        own_scale=own_scale,
+    )
+
+
+def _space(result: Surface, metric: str, plane: Plane, scale: Levels) -> Space:
+    """Raise the plane to its values; a path lies on the surface, at the height of the nearest points."""
+    height = float(scale.place(float(result.centre.get(metric, np.nan))))
+    if plane.path is None:
+        return Space(plane, height)
+    from dataclasses import replace
+
+    from scipy.interpolate import RegularGridInterpolator
+
+    at = RegularGridInterpolator((plane.y, plane.x), plane.colour, bounds_error=False, fill_value=np.nan)
+    path = replace(plane.path, z=at(np.stack([plane.path.y, plane.path.x], axis=1)))
+    return Space(replace(plane, path=path), height)
+
+
+def line_panel(
+    results: dict[str, Surface], metric: str, limits: tuple[float, float] | None, log: Any, title: str
+) -> Curves:
+    """One metric of one or several lines, with its value at the centre and its holes marked."""
+    curves: list[Curve] = []
+    spans: list[Span] = []
+    everything = np.concatenate([values_of(result, metric) for result in results.values()])
+    pair = check_limits(limits)
+    if log not in ("auto", True, False):
+        raise InputError('log must be "auto", True or False', got=log, fix='use log="auto"')
+    finite = everything[np.isfinite(everything)]
+    if log is True and len(finite) and finite.min() <= 0:
+        raise InputError(
+            "a logarithmic scale needs positive values", got=f"values from {finite.min():g}", fix="pass log=False"
+        )
+    log = automatic(metric, log)
+    use_log = is_wide(everything) if log == "auto" else bool(log)
+    for index, (name, result) in enumerate(results.items()):
+        colour = PALETTE[index % len(PALETTE)]
+        x, y = result.dataset["x"].to_numpy(), values_of(result, metric)
+        few = "circle" if len(x) <= 60 and len(results) == 1 else ""
+        curves.append(Curve(x, y, name, colour, marker=few))
+        centre = result.centre.get(metric)
+        if centre is not None and np.isfinite(centre) and x.min() <= 0 <= x.max():
+            label = "centre" if len(results) == 1 else ""
+            mark = VERMILLION if len(results) == 1 else colour
+            curves.append(Curve(np.zeros(1), np.array([centre]), label, mark, line="", marker="diamond"))
+        not_finite, not_evaluated = holes(result, metric)
+        if len(results) == 1:
+            spans += _spans(x, not_finite, NOT_FINITE) + _spans(x, not_evaluated, NOT_EVALUATED)
+    first = next(iter(results.values()))
+    return Curves(
+        axis_of(first, "x"),
+        Axis(label_of(first, metric), "log" if use_log else "linear", pair),
+        curves,
+        [Reference(0.0, along="x")],
+        spans,
+        title=title,
+        note=_holes_in_words(results, metric),
+    )
+
+
+def _line(
+    result: Surface,
+    quantity: str | None,
+    limits: tuple[float, float] | None,
+    log: Any,
+    title: str | None,
+    size: tuple[float, float] | None,
+) -> Sheet:
+    metrics = [quantity] if quantity else result.metrics
+    panels: list[list[Panel | None]] = [
+        [line_panel({"": result}, metric, limits if metric == metrics[0] else None, log, "")] for metric in metrics
+    ]
+    what = f"{label_of(result, metrics[0]).capitalize()} along a line" if len(metrics) == 1 else "Along a line"
+    return Sheet(*heading(result, what, title), panels, check_size(size, (7.4, 2.9 * len(panels) + 1.3)))
+
+
+def _spans(x: np.ndarray, mask: np.ndarray, colour: str) -> list[Span]:
+    """Return the stretches of x that ``mask`` covers, each point reaching half way to its neighbours."""
+    middles = (x[1:] + x[:-1]) / 2
+    edges = np.concatenate([x[:1], middles, x[-1:]])
+    starts = np.flatnonzero(mask & ~np.concatenate([[False], mask[:-1]]))
+    ends = np.flatnonzero(mask & ~np.concatenate([mask[1:], [False]]))
+    return [Span(float(edges[a]), float(edges[b + 1]), colour) for a, b in zip(starts, ends, strict=True)]
+
+
+def _holes_in_words(results: dict[str, Surface], metric: str) -> str:
+    found = [holes(result, metric) for result in results.values()]
+    not_finite, not_evaluated = (sum(int(pair[i].sum()) for pair in found) for i in (0, 1))
+    dark, light = ("dark grey: ", "light grey: ") if len(results) == 1 else ("gaps: ", "gaps: ")
+    words = []
+    if not_finite:
+        words.append(f"{dark}not finite ({not_finite} points)")
+    if not_evaluated:
+        words.append(f"{light}not evaluated ({not_evaluated} points)")
+    return "; ".join(words)

@@ -1,0 +1,93 @@
+"""How axes look: fonts, grid, titles; set on each artist, so that no global setting changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from landscape.plots import style
+from landscape.plots.scales import Axis, Symlog
+from landscape.plots.scales import text as as_text
+
+
+def plain(words: str) -> str:
+    """Return ``words`` so that a dollar sign is a dollar sign and not the start of a formula."""
+    return words.replace("$", r"\$")
+
+
+def ramp(name: str) -> Colormap:
+    """Return one of the shared colour ramps."""
+    return LinearSegmentedColormap.from_list(f"landscape_{name}", style.RAMPS[name])
+
+
+def dress(axes: Axes, *, grid: bool = True) -> None:
+    """Give ``axes`` its fonts, thin grid lines and two spines."""
+    axes.set_facecolor("white")
+    axes.set_axisbelow(True)
+    axes.grid(False, which="both")
+    if grid:
+        axes.grid(True, color=style.GRID, linewidth=0.6, linestyle="-")
+    axes.tick_params(labelsize=style.SMALL, colors=style.INK, length=3, width=0.6, which="major")
+    axes.tick_params(length=0, which="minor")
+    for side, spine in axes.spines.items():
+        spine.set_visible(not grid or side in ("left", "bottom"))
+        spine.set_color(style.MUTED)
+        spine.set_linewidth(0.7)
+
+
+def title(axes: Any, words: str) -> None:
+    """Put a panel's title at its left."""
+    if words:
+        axes.set_title(plain(words), loc="left", fontsize=style.LABEL, fontweight="bold", color=style.INK)
+
+
+def set_axis(axes: Axes, which: str, axis: Axis) -> None:
+    """Give the x or y axis its label, scale, limits and ticks."""
+    settings: dict[str, Any] = {}
+    scale: str = "linear"
+    if isinstance(axis.scale, Symlog):
+        scale, settings = "function", {"functions": (axis.scale.forward, axis.scale.inverse)}
+    elif axis.scale == "log":
+        scale, settings = "log", {"nonpositive": "mask"}
+    getattr(axes, f"set_{which}scale")(scale, **settings)
+    label = getattr(axes, f"set_{which}label")
+    label(plain(axis.label), fontsize=style.LABEL, color=style.INK)
+    if axis.limits is not None:
+        getattr(axes, f"set_{which}lim")(*axis.limits)
+    inner = getattr(axes, f"{which}axis")
+    if axis.ticks:
+        inner.set_major_locator(FixedLocator(list(axis.ticks)))
+        inner.set_major_formatter(FuncFormatter(lambda value, _: plain(_nearest(axis.ticks, value))))
+        inner.set_minor_locator(NullLocator())
+
+
+def finish_log(axes: Axes) -> None:
+    """Name 1, 2 and 5 along a logarithmic axis that holds few powers of ten, and only those where it holds more."""
+    for which in ("x", "y"):
+        inner = getattr(axes, f"{which}axis")
+        if inner.get_scale() != "log":
+            continue
+        low, high = getattr(axes, f"get_{which}lim")()
+        decades = np.log10(high / low)
+        marks = (1.0, 2.0, 5.0) if decades < 1.7 else (1.0, 3.0) if decades < 2.5 else (1.0,)
+        inner.set_major_locator(LogLocator(subs=marks, numticks=9))
+        inner.set_major_formatter(FuncFormatter(lambda value, _: as_text(value)))
+        inner.set_minor_locator(NullLocator())
+
+
+def corner_note(axes: Axes, words: str) -> None:
+    """Put a note below the panel's title, at the right and outside of the curves."""
+    if words:
+        axes.annotate(
+            plain(words), (1.0, 1.0), (0, 3), xycoords="axes fraction", textcoords="offset points",
+            ha="right", va="bottom", fontsize=style.SMALL - 0.5, color=style.MUTED,
+        )  # fmt: skip
+
+
+def _nearest(ticks: dict[float, str], value: float) -> str:
+    key = min(ticks, key=lambda tick: abs(tick - value))
+    return ticks[key]
