@@ -280,6 +280,8 @@ class SpectralDensity(Result):
             One Gaussian smoothing width for every node, in units of the eigenvalues. By default each
             node has its own (see ``widths``), so that bulk and outliers are both resolved.
 
+        Notes
+        -----
         The mass between neighbouring grid midpoints is exact, so no peak can fall between two points.
         """
         return self._density_by_probe(grid, width).mean(axis=0)
