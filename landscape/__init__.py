@@ -12,6 +12,7 @@ from landscape.version import __version__
 
 if TYPE_CHECKING:
     from landscape import errors as errors
+    from landscape import plots as plots
     from landscape import progress as progress
     from landscape.curvature import Hessian as Hessian
     from landscape.curvature import preconditioned as preconditioned
@@ -40,6 +41,7 @@ _PUBLIC = {
     "gradient_conflict": "landscape.gradients",
     "gradient_statistics": "landscape.gradients",
     "load": "landscape.results",
+    "plots": "landscape",
     "preconditioned": "landscape.curvature",
     "progress": "landscape",
     "report": "landscape.plots",

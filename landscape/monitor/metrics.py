@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,11 +28,14 @@ class Moment:
 
     def __init__(self, objective: Objective, optimizer: optim.Optimizer, step: int, seed: int) -> None:
         self.objective, self.optimizer, self.step, self.seed = objective, optimizer, step, seed
+        self._hessians: dict[int, Hessian] = {}
 
-    @cached_property
-    def hessian(self) -> Hessian:
-        """The Hessian at this moment."""
-        return Hessian(self.objective)
+    def hessian(self, objective: Objective | None = None) -> Hessian:
+        """Return the Hessian at this moment, of the monitor's objective or of a metric's own."""
+        chosen = self.objective if objective is None else objective
+        if id(chosen) not in self._hessians:
+            self._hessians[id(chosen)] = Hessian(chosen)
+        return self._hessians[id(chosen)]
 
 
 class Metric(Protocol):
@@ -58,16 +60,20 @@ class Sharpness:
         Relative residual of the eigenpair; the eigenvalue is then right to about its square.
     max_matvecs : int
         Most Hessian products a record may cost, for each eigenvalue.
+    objective : Objective, optional
+        Another objective than the monitor's: with batch normalisation, one in ``mode="train"`` is the
+        function that training descends, and the one whose stability the threshold speaks of.
     """
 
     name = "sharpness"
 
-    def __init__(self, tol: float = 1e-2, max_matvecs: int = 200) -> None:
-        self.tol, self.max_matvecs = tol, max_matvecs
+    def __init__(self, tol: float = 1e-2, max_matvecs: int = 200, objective: Objective | None = None) -> None:
+        self.tol, self.max_matvecs, self.objective = tol, max_matvecs, objective
 
     def __call__(self, moment: Moment) -> tuple[dict[str, Any], str]:
         """Return sharpness, its residual, threshold and edge; about 10 to 20 Hessian products."""
-        top = self._largest(moment.hessian, moment.seed)
+        hessian = moment.hessian(self.objective)
+        top = self._largest(hessian, moment.seed)
         values = {
             "sharpness": float(top.values[0]),
             "sharpness_residual": float(top.residuals[0]),
@@ -75,7 +81,7 @@ class Sharpness:
             "edge": math.nan,
         }
         try:
-            by = preconditioner(moment.optimizer, moment.objective.parameters, moment.hessian.space)
+            by = preconditioner(moment.optimizer, hessian.objective.parameters, hessian.space)
         except InputError as error:
             return values, f"{top.status}; no edge: {error}"
         status = top.status
@@ -84,7 +90,7 @@ class Sharpness:
             values["threshold"] = by.c / by.rate - decay
             values["edge"] = by.rate * (values["sharpness"] + decay) / by.c
         else:
-            edge = self._largest(preconditioned(moment.hessian, moment.optimizer), moment.seed)
+            edge = self._largest(preconditioned(hessian, moment.optimizer), moment.seed)
             values["edge"] = float(edge.values[0]) / by.c
             status = status if edge.ok else edge.status
         return values, self._worded(status, by)

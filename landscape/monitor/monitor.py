@@ -190,6 +190,8 @@ class Monitor:
         if first or any(name not in self._log.header.get("labels", {}) for name in self._labels()):
             self._log.write_header(labels=self._labels(), provenance=self._provenance())
         self._spent += time.perf_counter() - began
+        if any(line["status"].startswith("interrupted") for line in lines):
+            raise KeyboardInterrupt  # the metric kept its partial result; the loop must hear of Ctrl-C too
 
     def _measured(self, metric: Metric, moment: Moment) -> dict[str, Any]:
         began = time.perf_counter()

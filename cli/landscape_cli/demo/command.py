@@ -1,0 +1,134 @@
+"""``landscape demo``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import landscape as ls
+from landscape.errors import FileError
+from landscape.results import Result, Surface
+from landscape_cli.demo.data import arrays, digits
+from landscape_cli.demo.settings import Settings
+from landscape_cli.demo.study import Study
+from landscape_cli.main import INTERRUPTED, command, out
+
+MARK = "demo.json"
+OURS = (MARK, "report.html", "run-*", "*.nc", ".*.partial.nc", "*.png")
+
+
+@command
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where everything is written.")] = Path("runs/demo"),
+    data: Annotated[Path | None, typer.Option(help="Image arrays, .npz, instead of the handwritten digits.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller networks and grids.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in the folder.")] = False,
+) -> None:
+    """Train two small networks, watch them, draw their landscapes, and write a report."""
+    began = time.monotonic()
+    settings = Settings.quick() if quick else Settings()
+    found = digits() if data is None else arrays(data)
+    _prepare(folder, overwrite)
+    study = Study(found, settings, folder)
+    (folder / MARK).write_text(json.dumps({"data": found.name, **asdict(settings)}, indent=1), encoding="utf-8")
+    out.print(f"[bold]landscape demo[/bold]: {found.name}, {len(found.train[1])} training images; writing to {folder}/")
+    stopped = False
+    try:
+        for done in study.stages():
+            out.print(f"  {time.monotonic() - began:5.0f} s  {done}")
+    except KeyboardInterrupt:
+        stopped = True
+    if not study.finished:
+        out.print(f"stopped by Ctrl-C before anything was finished; {folder}/ holds the settings only")
+        raise typer.Exit(INTERRUPTED)
+    line = "landscape demo" + (" --quick" if quick else "") + (f" --data {data}" if data is not None else "")
+    pictures = _pictures(study, folder)
+    ls.report(
+        _items(study),
+        folder / "report.html",
+        title="Two networks, watched from the first step",
+        intro=_intro(study, stopped),
+        commands=[line, f"# {study.described()}"],
+    )
+    out.print(f"  {time.monotonic() - began:5.0f} s  {len(pictures)} pictures and the report")
+    if stopped:
+        out.print(f"stopped by Ctrl-C; what was finished is in {folder}/ and in {folder / 'report.html'}")
+        raise typer.Exit(INTERRUPTED)
+    out.print(f"open [bold]{folder / 'report.html'}[/bold] in a browser")
+
+
+def _prepare(folder: Path, overwrite: bool) -> None:
+    """Make the folder; remove an earlier demo's files from it when asked to, and nothing else."""
+    if folder.exists() and not folder.is_dir():
+        raise FileError("the place to write to is a file", got=str(folder), fix="pass a folder with --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / MARK).exists():
+            raise FileError(
+                "the folder holds other files", got=str(folder), fix="pass an empty or new folder with --out"
+            )
+        if not overwrite:
+            raise FileError(
+                "the folder already holds a demo",
+                got=str(folder),
+                why="its results would be lost",
+                fix="pass --overwrite, or another folder with --out",
+            )
+        for pattern in OURS:
+            for path in folder.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _items(study: Study) -> list[Any]:
+    """Return the report's sections: what was finished, the surfaces side by side before the paths."""
+    runs = [item for item in study.finished if item[1].kind == "recording"]
+    paths = [item for item in study.finished if item[1].kind in ("projection", "surface")]
+    spectra = [item for item in study.finished if item not in runs and item not in paths]
+    items: list[Any] = [*runs]
+    if study.surfaces:
+        items.append(("Loss surfaces on one scale", dict(study.surfaces)))
+    return [*items, *paths, *spectra]
+
+
+def _pictures(study: Study, folder: Path) -> list[Path]:
+    """Draw every finished result as a PNG."""
+    pictures = []
+    for heading, result in study.finished:
+        path = folder / f"{_slug(heading)}.png"
+        ls.plots.render(result, path, **_overlay(study, result))
+        pictures.append(path)
+    if study.surfaces:
+        path = folder / "surfaces.png"
+        ls.plots.compare(study.surfaces).savefig(path, dpi=150)
+        pictures.append(path)
+    return pictures
+
+
+def _overlay(study: Study, result: Result) -> dict[str, Any]:
+    """Return the training path that belongs on a surface."""
+    if not isinstance(result, Surface):
+        return {}
+    name = next(name for name, other in study.overlays.items() if other.provenance["directions"]["fingerprint"]
+                == result.directions["fingerprint"])  # fmt: skip
+    return {"trajectory": study.overlays[name]}
+
+
+def _slug(heading: str) -> str:
+    kept = "".join(c if c.isalnum() else " " for c in heading.lower().replace("'s", ""))
+    return "-".join(kept.split())
+
+
+def _intro(study: Study, stopped: bool) -> str:
+    count = sum(p.numel() for p in next(iter(study.models.values())).parameters())
+    text = (
+        f"A small residual network and its twin without skip connections ({count:,} parameters each) learn "
+        f"{study.data.name} with momentum. Both were watched by one monitor line in a plain training loop, and "
+        "then asked where they ended up."
+    )
+    return text + (" The run was stopped by Ctrl-C: this page holds what was finished." if stopped else "")
