@@ -69,3 +69,11 @@ def seed_torch(seed: int, *index: int) -> None:
     if torch.cuda.is_initialized():  # torch.manual_seed would leave a seed behind for a later start of CUDA
         for device_generator in torch.cuda.default_generators:
             device_generator.manual_seed(value)
+
+
+def seed_all(seed: int, *index: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators; call it inside :func:`preserved_rng` only."""
+    seed_torch(seed, *index)
+    state = np.random.SeedSequence([seed, *index]).generate_state(1)
+    random.seed(int(state[0]))
+    np.random.seed(state)  # noqa: NPY002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from torch.utils import data as torch_data
 from torch.utils._pytree import tree_leaves, tree_map
 
 from landscape.errors import DataChangedError, InputError
-from landscape.seeds import preserved_rng
+from landscape.seeds import preserved_rng, seed_all
 
 CACHE_LIMIT = 1 << 30  # bytes
 
@@ -47,7 +48,7 @@ class Batches:
         self._source = [source] if _is_batch(source) else source
         self._device, self._dtype = device, dtype
         self._held: list[Any] | None = None
-        self._too_large = False
+        self._streams = False  # the data are too large to be held
         self._checksum: float | None = None
         self.fingerprint = ""
         self.examples = 0
@@ -55,33 +56,45 @@ class Batches:
         _check_source(self._source)
 
     def __iter__(self) -> Iterator[Any]:
-        if self._held is not None:
-            yield from self._held
-            return
-        yield from self._read()
+        for batch in self._read() if self._held is None else self._held:
+            tensors = tensors_of(batch)
+            versions = [t._version for t in tensors]
+            yield tree_map(lambda leaf: leaf, batch)  # new containers: a loss may take its batch apart
+            if versions != [t._version for t in tensors]:
+                raise DataChangedError(
+                    "the loss or the model changes its batch in place",
+                    got="a batch that differs after its forward pass",
+                    why="each pass would be over other data",
+                    fix="write x = x * 2 instead of x *= 2, and inplace=False in a first layer",
+                )
 
     def _read(self) -> Iterator[Any]:
-        held: list[Any] = []
+        """Read the source, inside :meth:`undisturbed` only: a source that shuffles does it the same way each time."""
+        first = self._checksum is None
+        held: list[Any] | None = None if self._streams else []
         held_bytes, examples, count, checksum = 0, 0, 0, 0.0
         digest = hashlib.blake2b(digest_size=8)
-        for raw in self._source:
+        for g in _generators(self._source):
+            g.manual_seed(0)
+        seed_all(0)
+        for raw in _fresh(self._source):
             batch = tree_map(self._move, _opened(raw))
             tensors = tensors_of(batch)
             examples += batch_size(batch)
             count += 1
-            checksum += sum(float(t.sum(dtype=torch.float64)) for t in tensors if not t.is_complex())
-            if not self._too_large:
-                for t in tensors:
-                    digest.update(t.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+            checksum += sum(_weighted_sum(t) for t in tensors)
+            if held is not None:
+                for t in tensors if first else ():
+                    digest.update(t.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
                 held_bytes += sum(t.numel() * t.element_size() for t in tensors)
                 held.append(batch)
                 if held_bytes > CACHE_LIMIT:
-                    self._too_large, held = True, []
+                    held = None
             yield batch
         if count == 0:
             raise InputError("the data holds no batch", got="an empty loader", why="there is nothing to average over",
                              fix="check the data set's length and drop_last")  # fmt: skip
-        if self._checksum is None:
+        if first:
             self._checksum, self.examples, self.count = checksum, examples, count
             self.fingerprint = digest.hexdigest()
         elif examples != self.examples or abs(checksum - self._checksum) > 1e-6 * max(1.0, abs(self._checksum)):
@@ -91,14 +104,14 @@ class Batches:
                 why="every product would be of another operator",
                 fix="switch augmentation and drop_last off, or pass list(loader) to keep one draw of the data",
             )
-        if not self._too_large:
-            self._held = held
+        self._held, self._streams = held, held is None
 
     def _move(self, leaf: Any) -> Any:
         if not isinstance(leaf, torch.Tensor):
             return leaf
         dtype = self._dtype if self._dtype is not None and leaf.is_floating_point() else None
-        return leaf.detach().to(device=self._device, dtype=dtype, non_blocking=True)
+        moved = leaf.detach().to(device=self._device, dtype=dtype, non_blocking=True)
+        return moved.clone() if moved.is_inference() else moved  # those cannot be part of a graph
 
     def held(self) -> list[Any]:
         """Return all batches as a list, reading them if that has not been done."""
@@ -115,6 +128,23 @@ class Batches:
             finally:
                 for g, state in zip(generators, states, strict=True):
                     g.set_state(state)
+
+
+def _weighted_sum(t: torch.Tensor) -> float:
+    """Return a sum that does not depend on the order of the examples but on that of the entries in each."""
+    if t.is_complex() or t.ndim == 0 or t.numel() == 0:
+        return 0.0 if t.is_complex() else float(t.sum())
+    entries = t.sum(0, dtype=torch.float64).reshape(-1)
+    weights = torch.arange(len(entries), dtype=torch.float64, device=t.device).mul_(0.6180339887498949).frac_().add_(1)
+    return float(torch.dot(entries, weights))
+
+
+def _fresh(source: Any) -> Any:
+    """Return a loader whose workers are its own: starting again must not end an epoch that training is in."""
+    if isinstance(source, torch_data.DataLoader) and source.persistent_workers:
+        source = copy.copy(source)
+        source._iterator = None
+    return source
 
 
 def _is_batch(source: Any) -> bool:
@@ -153,10 +183,14 @@ def _check_source(source: Any) -> None:
 
 
 def _check_loader(loader: torch_data.DataLoader[Any]) -> None:
-    sampler, dataset = loader.sampler, loader.dataset
+    dataset, batches = loader.dataset, loader.batch_sampler
+    sampler = getattr(batches, "sampler", loader.sampler)
+    shuffles = isinstance(sampler, torch_data.RandomSampler | torch_data.SubsetRandomSampler)
     draws = isinstance(sampler, torch_data.WeightedRandomSampler) or getattr(sampler, "replacement", False)
-    shuffles = isinstance(sampler, torch_data.RandomSampler)
-    drops = loader.drop_last and loader.batch_size and len(dataset) % loader.batch_size if shuffles else False  # type: ignore[arg-type]
+    if isinstance(sampler, torch_data.RandomSampler):
+        draws = draws or sampler.num_samples != len(sampler.data_source)
+    size = getattr(batches, "batch_size", loader.batch_size)
+    drops = shuffles and getattr(batches, "drop_last", False) and size and len(sampler) % size
     if draws or drops:
         raise InputError(
             "each pass over the loader must see the same examples",
@@ -170,10 +204,14 @@ def _check_loader(loader: torch_data.DataLoader[Any]) -> None:
     if index is None:
         return
     with preserved_rng():
-        first, second = tensors_of(dataset[index]), tensors_of(dataset[index])
-    same = len(first) == len(second) and all(
-        a.shape == b.shape and torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
-        for a, b in zip(first, second, strict=True)
+        first, *others = (tensors_of(dataset[index]) for _ in range(8))  # a coin flip can fall the same way twice
+    same = all(
+        len(first) == len(other)
+        and all(
+            a.shape == b.shape and torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
+            for a, b in zip(first, other, strict=True)
+        )
+        for other in others
     )
     if not same:
         raise InputError(
