@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -44,11 +46,15 @@ def _labels(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> tor
 
 
 def _elements(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    return float(max(outputs.numel(), targets.numel()))
+    return float(math.prod(torch.broadcast_shapes(outputs.shape, targets.shape)))
 
 
 def _examples(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> float:
     return float(outputs.shape[0] if outputs.ndim > 0 else 1)
+
+
+def _rows(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    return outputs.numel() / outputs.shape[-1]
 
 
 def _divergence(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> float:
@@ -69,9 +75,9 @@ DENOMINATORS: dict[type[nn.Module], Callable[[Any, torch.Tensor, torch.Tensor], 
     nn.PoissonNLLLoss: _elements,
     nn.SoftMarginLoss: _elements,
     nn.KLDivLoss: _divergence,
-    nn.MultiLabelMarginLoss: _examples,
-    nn.MultiLabelSoftMarginLoss: _examples,
-    nn.MultiMarginLoss: _examples,
+    nn.MultiLabelMarginLoss: _rows,
+    nn.MultiLabelSoftMarginLoss: _rows,
+    nn.MultiMarginLoss: _rows,
 }
 
 # functions that mean the default criterion of the same name
@@ -80,6 +86,9 @@ _FUNCTIONS: dict[Any, type[nn.Module]] = {
     functional.nll_loss: nn.NLLLoss,
     functional.mse_loss: nn.MSELoss,
     functional.l1_loss: nn.L1Loss,
+    functional.smooth_l1_loss: nn.SmoothL1Loss,
+    functional.huber_loss: nn.HuberLoss,
+    functional.binary_cross_entropy: nn.BCELoss,
     functional.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
 }
 
@@ -166,8 +175,31 @@ class FunctionLoss:
                 fix="return the mean over the batch's examples, or (mean, weight)",
             )
         self.weighted = weight is not None
-        weight = batch_size(batch) if weight is None else weight
+        weight = batch_size(batch) if weight is None else _checked_weight(weight)
+        if _is_zero(weight):  # the mean over nothing is NaN in torch, and counts nothing here
+            return Terms(torch.zeros((), device=loss.device), weight)
         return Terms(loss.reshape(()) * weight, weight)
+
+
+def _is_zero(weight: torch.Tensor | float) -> bool:
+    try:
+        return bool(weight == 0)
+    except RuntimeError:  # under vmap a tensor has no one value
+        return False
+
+
+def _checked_weight(weight: Any) -> torch.Tensor | float:
+    """Return what a loss function gave as its weight, as a constant number."""
+    if isinstance(weight, torch.Tensor) and weight.numel() == 1 and not weight.is_complex():
+        return weight.detach().reshape(())
+    if isinstance(weight, Real):
+        return float(weight)
+    raise InputError(
+        "the weight that the loss function returns must be one number",
+        got=f"a tensor of shape {tuple(weight.shape)}" if isinstance(weight, torch.Tensor) else type(weight).__name__,
+        why="it says what the loss's mean divided by",
+        fix="return (mean, weight), weight being for example the number of examples or of counted tokens",
+    )
 
 
 def as_loss(loss: Any) -> CriterionLoss | FunctionLoss:
