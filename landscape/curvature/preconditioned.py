@@ -68,7 +68,7 @@ def _adam_threshold(group: Group) -> float:
 
 def _nadam_threshold(group: Group) -> float:
     b = float(group["betas"][0])
-    return (2 + 2 * b) / ((1 - b) * (1 + 2 * b))
+    return _adam_threshold(group) / (1 + 2 * b)
 
 
 #: The optimizers whose edge is known; subclasses follow their nearest listed base.
@@ -131,6 +131,9 @@ def preconditioner(optimizer: optim.Optimizer, parameters: Mapping[str, torch.Te
         rate = float(group["lr"])
         if rule.denominator is _plain:
             below: torch.Tensor | float = 1.0
+        elif not optimizer.state.get(p) and any(optimizer.state.get(other) for other in parameters.values()):
+            rates.add(0.0)  # it never had a gradient, so the optimizer has not moved it
+            continue
         elif not optimizer.state.get(p):
             raise InputError("the optimizer has made no step yet", got=f"no state for {name}",
                              why="its preconditioner comes from the gradients it has seen",
@@ -188,5 +191,12 @@ def preconditioned(operator: Any, optimizer: optim.Optimizer) -> Preconditioned:
     Its largest eigenvalue over ``by.c`` is ρ, with the edge of stability at 1. A product costs one
     product of ``operator``.
     """
+    if not hasattr(operator, "objective"):
+        raise InputError(
+            "preconditioned needs an operator of an objective",
+            got=type(operator).__name__,
+            why="the optimizer's moments belong to the objective's parameters",
+            fix="pass for example Hessian(objective)",
+        )
     by = preconditioner(optimizer, operator.objective.parameters, operator.space)
     return Preconditioned(operator, by)
