@@ -1,1 +1,219 @@
-def caption(result): return ""
+"""Captions: what is drawn, of what, how sure it is, and how to read it, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.results.base import Result, number
+from landscape.results.gradients import GradientConflict, GradientStatistics
+from landscape.results.recording import Recording
+from landscape.results.spectra import EigenResult, SpectralDensity, TraceResult
+from landscape.results.surfaces import Projection, Surface
+
+
+def caption(result: Result | Mapping[str, Surface]) -> str:
+    """Return a caption for a figure of ``result`` (or of named surfaces that are compared).
+
+    It says what is drawn, on which data and in which mode, how sure the numbers are, and how to read it.
+    """
+    if isinstance(result, Mapping):
+        return _comparison(result)
+    if not isinstance(result, Result) or result.kind not in _WORDS:
+        raise InputError("no caption is known for this", got=type(result).__name__, fix="pass a result")
+    return " ".join(part for part in (_WORDS[result.kind](result), where_from(result), standing(result)) if part)
+
+
+def where_from(result: Result) -> str:
+    """Return one sentence on data and mode, as far as the provenance knows them."""
+    facts = result.provenance
+    data = facts.get("data") if isinstance(facts.get("data"), dict) else {}
+    parts = []
+    if data.get("examples") is not None:
+        mark = f" (data fingerprint {str(data['fingerprint'])[:12]})" if data.get("fingerprint") else ""
+        parts.append(f"on {int(data['examples']):,} examples{mark}")
+    if facts.get("mode"):
+        parts.append(_MODES.get(str(facts["mode"]), f"in {facts['mode']} mode"))
+    if facts.get("dtype"):
+        parts.append(f"in {str(facts['dtype']).removeprefix('torch.')}")
+    return f"Computed {', '.join(parts)}." if parts else ""
+
+
+def standing(result: Result) -> str:
+    """Return what is wrong with the result, in words; nothing when all is well."""
+    if result.ok:
+        return ""
+    message = f": {result.message.rstrip('.')}" if result.message else ""
+    return f"Status: {result.status}{message}."
+
+
+_MODES = {
+    "eval": "with the network in evaluation mode",
+    "train": "with the network in training mode (batch statistics and fixed dropout masks)",
+}
+
+
+def _eigenpairs(result: EigenResult) -> str:
+    count, open_ = len(result.values), int((~result.converged).sum())
+    sure = (
+        "All of them have converged."
+        if open_ == 0
+        else f"{open_} of them {'has' if open_ == 1 else 'have'} not converged and {'is' if open_ == 1 else 'are'} hollow."
+    )
+    return (
+        f"{count} eigenvalues of the {result.provenance.get('operator', 'operator')}, each the curvature of the loss "
+        f"along one direction: large is steep, negative bends downwards. The bar of each is its residual: an exact "
+        f"eigenvalue lies within it (the largest residual is {np.max(result.residuals):.2g}). {sure}"
+    )
+
+
+def _trace(result: TraceResult) -> str:
+    probes = result.dataset.sizes["probe"]
+    if probes > 1:
+        low, high = result.interval()
+        sure = f"the 95 % interval is [{low:.5g}, {high:.5g}]"
+    else:
+        sure = "one probe gives no error bar"
+    return (
+        f"The trace, the sum of all {int(result.dataset.attrs['n']):,} eigenvalues, is estimated as "
+        f"{number(result.estimate, result.stderr)} from {probes} random probe{'s' if probes > 1 else ''}; {sure}. "
+        "Left: the mean after each further probe, with its 95 % interval, which should narrow and stay level. "
+        "Right: how much each parameter tensor contributes, with 95 % intervals; contributions add up to the trace."
+    )
+
+
+def _density(result: SpectralDensity) -> str:
+    probes = result.dataset.sizes["probe"]
+    band = "the bands are pointwise 95 % intervals over probes" if probes > 1 else "one probe gives no error bar"
+    return (
+        f"How the {result.n:,} eigenvalues are distributed, from {probes} random "
+        f"probe{'s' if probes > 1 else ''} ({result.matvecs} matrix-vector products); {band}. "
+        "Above: the density, smoothed, on a logarithmic scale low enough that a single eigenvalue shows. "
+        "Below: the share of eigenvalues at or below each value, which involves no smoothing. "
+        "The horizontal axis is linear in the middle and logarithmic beyond, so areas cannot be compared by eye; "
+        "compare the shares below."
+    )
+
+
+def _surface(result: Surface) -> str:
+    metric = result.metrics[0]
+    plane = "y" in result.dataset.dims
+    centre = result.centre.get(metric, float("nan"))
+    shape = " by ".join(str(result.dataset.sizes[dim]) for dim in result.dataset["evaluated"].dims)
+    values = result.dataset[metric].to_numpy()
+    finite = values[np.isfinite(values)]
+    span = f", from {finite.min():.4g} to {finite.max():.4g}" if len(finite) else ", nowhere finite"
+    how = (
+        "Contours close together mean that it changes fast; a slice shows two of very many directions."
+        if plane
+        else "A line shows one of very many directions."
+    )
+    unit = " One unit is the length of a direction, as normalised."
+    return (
+        f"{', '.join(result.metrics).capitalize()} at {shape} points {'of a plane' if plane else 'on a line'} through "
+        f"parameter space ({metric}: {centre:.5g} at the centre{span}). {how}{unit}{_holes(result)}"
+    )
+
+
+def _holes(result: Surface) -> str:
+    evaluated = result.dataset["evaluated"].to_numpy().astype(bool)
+    words = []
+    for metric in result.metrics:
+        bad = int((evaluated & ~np.isfinite(result.dataset[metric].to_numpy())).sum())
+        if bad:
+            words.append(f"{metric} is not finite (NaN or infinite) at {bad} point{'s' if bad > 1 else ''}")
+    if not evaluated.all():
+        left = int((~evaluated).sum())
+        words.append(f"{left} point{'s were' if left > 1 else ' was'} not evaluated")
+    return f" {'; '.join(words).capitalize()}." if words else ""
+
+
+def _projection(result: Projection) -> str:
+    hidden, null = result.hidden_share, result.random_walk_share
+    return (
+        f"The path of training, {result.dataset.sizes['step']} snapshots, seen in a plane and measured from its final "
+        f"point. The plane hides {hidden:.1%} of the squared distances; a pure random walk would hide {null:.1%}, so "
+        f"{'the plane shows more than chance would' if hidden < null else 'the shape is what chance alone would draw'}. "
+        "Distances that stay large from the plane mean that the path runs mostly out of sight."
+    )
+
+
+def _gradients(result: GradientStatistics) -> str:
+    text = result.summary().get("coherence")
+    value = f" Coherence over all parameters is {text}." if text else ""
+    bad = int((~np.isfinite(result.dataset["estimate"].to_numpy())).sum())
+    unknown = f" {bad} quantit{'y is' if bad == 1 else 'ies are'} not finite." if bad else ""
+    return (
+        f"What the gradients of {result.examples} single examples have in common. Coherence is the number of examples "
+        f"that one example's gradient helps, itself included: 1 when the gradients are unrelated, {result.examples} "
+        f"when they are all the same.{value} The noise scale is the batch size at which noise and signal of the batch "
+        f"gradient are equal. Errors are one standard error (jackknife).{unknown}"
+    )
+
+
+def _conflict(result: GradientConflict) -> str:
+    unknown = int(np.isnan(result.dataset["cosine_unbiased"].to_numpy()).sum())
+    signal = " For some pairs the signal cannot be told from noise." if unknown else ""
+    return (
+        "Cosines between the mean gradients of tasks: 1 when they agree, 0 when unrelated, below 0 (red) when a step "
+        f"for one harms the other. {result.rate:.0%} of the pairs are negative (noise alone gives 50 %), and "
+        f"{result.significant_rate:.0%} are negative beyond what noise explains (noise alone gives 2.5 %); those are "
+        f"framed.{signal}"
+    )
+
+
+def _recording(result: Recording) -> str:
+    sizes = result.dataset.sizes
+    parts = [f"A training run of {sizes.get('step', 0):,} recorded steps, one panel for each quantity."]
+    doubtful = {}
+    for metric in result.metrics:
+        words = result.dataset[f"{metric}_status"].to_numpy().astype(str)
+        bad = int((~np.isin(words, ("converged", "complete", ""))).sum())
+        if bad:
+            doubtful[metric] = f"{bad} of {len(words)} records of {metric.replace('_', ' ')}"
+    if doubtful:
+        parts.append(f"Not converged or failed, and drawn hollow: {'; '.join(doubtful.values())}.")
+    if "loss" in result.dataset and result.dataset["loss"].dims == ("step",):
+        bad_steps = int((~np.isfinite(result.dataset["loss"].to_numpy())).sum())
+        if bad_steps:
+            parts.append(f"The loss is not finite (NaN or infinite) at {bad_steps} steps.")
+    if "sharpness" in result.dataset:
+        parts.append(
+            "Sharpness is the largest curvature of the loss; above the dashed threshold a plain gradient step overshoots."
+        )
+    if "edge" in result.dataset:
+        parts.append("The edge meter ρ is curvature as this optimizer feels it; at 1 training is at the edge of stability.")
+    parts.append("Where there are many steps, the light line is every step and the dark one a running median.")
+    return " ".join(parts)
+
+
+def _comparison(surfaces: Mapping[str, Surface]) -> str:
+    first = next(iter(surfaces.values()))
+    metric = first.metrics[0]
+    centres = ", ".join(f"{name}: {result.centre.get(metric, float('nan')):.5g}" for name, result in surfaces.items())
+    parts = [
+        f"{len(surfaces)} surfaces on one scale, so that equal colours and heights are equal values of {metric} "
+        f"(at the centre: {centres})."
+    ]
+    if len({str(result.directions.get("normalize")) for result in surfaces.values()}) > 1:
+        parts.append("The directions were normalised differently, so widths cannot be compared.")
+    for name, result in surfaces.items():
+        words = f"{_holes(result)} {standing(result)}".strip()
+        if words:
+            parts.append(f"{name}: {words}")
+    return " ".join([*parts, where_from(first)]).strip()
+
+
+_WORDS: dict[str, Callable[[Any], str]] = {
+    "conflict": _conflict,
+    "density": _density,
+    "eigenpairs": _eigenpairs,
+    "gradients": _gradients,
+    "projection": _projection,
+    "recording": _recording,
+    "surface": _surface,
+    "trace": _trace,
+}

@@ -127,8 +127,7 @@ def _density(result: SpectralDensity, axis: Axis, width: float | None) -> Curves
     curve = Curve(
         grid,
         np.maximum(mean, floor / 10),
-        f"mean over probes ({smoothing})" + (", 95 % band" if band else ""),
-        BLUE,
+        colour=BLUE,
         low=np.maximum(low, floor / 10) if band else None,
         high=np.maximum(high, floor / 10) if band else None,
     )
@@ -138,6 +137,7 @@ def _density(result: SpectralDensity, axis: Axis, width: float | None) -> Curves
         [curve],
         [Reference(0.0, along="x"), Reference(atom, "one single eigenvalue, at its lowest")],
         title="Smoothed",
+        note=f"mean over probes ({smoothing})" + (", 95 % band" if band else ""),
     )
 
 
@@ -161,14 +161,14 @@ def _cumulative(result: SpectralDensity, axis: Axis) -> Curves:
             Curve(
                 grid,
                 share,
-                "mean over probes" + (", 95 % band" if band else ""),
-                GREEN,
+                colour=GREEN,
                 low=low if band else None,
                 high=np.minimum(high, 1.0) if band else None,
             )
         ],
         [Reference(0.0, along="x")],
         title="Cumulative, without smoothing",
+        note="mean over probes" + (", 95 % band" if band else ""),
     )
 
 
@@ -179,7 +179,8 @@ def _counts(result: SpectralDensity, axis: Axis) -> Curves:
     return Curves(
         axis,
         Axis("number of eigenvalues further from 0 than λ", "log", (0.3, result.n * 1.5)),
-        [Curve(grid, np.maximum(beyond, 1e-3), "mean over probes", GREEN)],
+        [Curve(grid, np.maximum(beyond, 1e-3), colour=GREEN)],
         [Reference(0.0, along="x"), Reference(1.0, "one eigenvalue")],
         title="Counted from the ends, without smoothing",
+        note="mean over probes",
     )

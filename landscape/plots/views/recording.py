@@ -154,14 +154,25 @@ def _panel(name: str, kind: _Kind, shown: dict[str, Series], every: dict[str, Se
             curves += _every_step(series, label, colour, exact=variable.startswith("lr"))
         else:
             curves += _scheduled(variable, series, label, colour, every)
-        notes += _bad_in_words(series) if variable not in kind.dashed else []
+        notes += _in_words(variable, series) if variable not in kind.dashed else []
     values = np.concatenate([series.values for series in shown.values()])
     log = is_wide(values, 0.5 if kind.log else 1.0) and (kind.log or bool(kind.dashed))
+    if log:
+        curves = [_above_zero(curve) for curve in curves]
     references = [Reference(value, words) for value, words in kind.references]
     return Curves(
         Axis("step"), Axis(kind.label, "log" if log else "linear", _limits(kind, shown, log)), curves, references,
         title=name.replace("_", " "), note="; ".join(dict.fromkeys(notes)),
     )  # fmt: skip
+
+
+def _above_zero(curve: Curve) -> Curve:
+    """Let an interval that reaches zero or below end where a logarithmic axis can still show it."""
+    if curve.low is None:
+        return curve
+    positive = curve.y[curve.y > 0]
+    floor = float(positive.min()) / 3 if len(positive) else 1.0
+    return replace(curve, low=np.where(curve.low > 0, curve.low, np.minimum(floor, curve.y)))
 
 
 def _limits(kind: _Kind, shown: dict[str, Series], log: bool) -> tuple[float, float] | None:
@@ -181,9 +192,9 @@ def _every_step(series: Series, label: str, colour: str, exact: bool) -> list[Cu
     if exact or np.isfinite(series.values).sum() <= _MANY:
         marker = "circle" if len(series.values) <= 2 else ""
         return [Curve(*thin(series), label, colour, marker=marker)]
-    x, y, window = medians(series)
+    x, y, _ = medians(series)
     raw = Curve(*thin(series), colour=colour, width=0.7, opacity=0.35)
-    return [raw, Curve(x, y, label or f"median of {window} steps", colour)]
+    return [raw, Curve(x, y, label, colour)]
 
 
 def _scheduled(variable: str, series: Series, label: str, colour: str, every: dict[str, Series]) -> list[Curve]:
@@ -204,9 +215,12 @@ def _scheduled(variable: str, series: Series, label: str, colour: str, every: di
     ]  # fmt: skip
 
 
-def _bad_in_words(series: Series) -> list[str]:
+def _in_words(variable: str, series: Series) -> list[str]:
     words = []
     bad = ~np.isfinite(series.values)
+    many = len(series.values) - int(bad.sum())
+    if series.metric is None and many > _MANY and not variable.startswith("lr"):
+        words.append(f"median of {medians(series)[2]} steps")
     if series.metric is None and bad.any():
         words.append(f"{int(bad.sum())} steps not finite, first at {series.steps[bad][0]}")
     doubtful = int((~series.good).sum())

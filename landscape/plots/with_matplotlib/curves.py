@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from landscape.plots import style
+from landscape.plots.placement import quiet_side
 from landscape.plots.scales import Axis
 from landscape.plots.sheets import Bars, Curve, Curves, Path, Reference, Table
 from landscape.plots.with_matplotlib.look import corner_note, dress, finish_log, plain, ramp, set_axis, title
@@ -31,7 +32,7 @@ def curves(axes: Axes, panel: Curves) -> None:
         assert axes.figure is not None
         dress_bar(axes.figure.colorbar(colours, ax=axes, pad=0.02, fraction=0.05, aspect=30), "step")
     for reference in panel.references:
-        refer(axes, reference)
+        refer(axes, reference, quiet_side(panel, reference.value))
     if panel.y.limits is None:
         _room_for_points(axes, panel)
     finish_log(axes)
@@ -84,7 +85,7 @@ def _curve(axes: Axes, curve: Curve) -> None:
                 label = "_nolegend_"
 
 
-def refer(axes: Axes, reference: Reference) -> None:
+def refer(axes: Axes, reference: Reference, side: str = "right") -> None:
     """Paint a thin reference line with its words at its end."""
     line: dict[str, Any] = {"color": style.MUTED, "linewidth": style.THIN, "zorder": 1}
     words = plain(reference.text)
@@ -94,8 +95,9 @@ def refer(axes: Axes, reference: Reference) -> None:
         align = {"ha": "left", "va": "top"}
     else:
         axes.axhline(reference.value, **line)
-        place, offset, where = (0.0, reference.value), (3, 2), axes.get_yaxis_transform()
-        align = {"ha": "left", "va": "bottom"}
+        right = side == "right"
+        place, offset, where = (float(right), reference.value), (-2 if right else 3, 2), axes.get_yaxis_transform()
+        align = {"ha": side, "va": "bottom"}
     if words:
         axes.annotate(
             words, place, offset, xycoords=where, textcoords="offset points", fontsize=style.SMALL,

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.transforms import ScaledTranslation
 
 from landscape.plots import style
 from landscape.plots.sheets import Matrix, Plane, Space
@@ -63,9 +64,12 @@ def plane(axes: Axes, panel: Plane) -> None:
     for which, own in (("x", (panel.x if panel.filled else across)), ("y", (panel.y if panel.filled else up))):
         getattr(axes, f"set_{which}lim")(*window(own, getattr(panel.path, which, None)))
     axes.set_aspect("equal")
+    axes.locator_params(nbins=9 if panel.own_scale else 5)
     if handles or panel.own_scale:
         found, _ = axes.get_legend_handles_labels()
-        legend(axes, handles=[*found, *handles], loc="upper left", bbox_to_anchor=(0.0, -0.11), ncols=3)
+        below = axes.transAxes + ScaledTranslation(0, -0.48, axes.figure.dpi_scale_trans)  # type: ignore[union-attr]
+        where = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "bbox_transform": below, "borderaxespad": 0.0}
+        legend(axes, handles=[*found, *handles], ncols=3 if panel.own_scale else 2, **where)
     title(axes, panel.title)
 
 
