@@ -175,11 +175,18 @@ def _check_source(source: Any) -> None:
             why="an iterator is used up by the first pass",
             fix="pass the loader itself, or list(...) of the iterator",
         )
-    if hasattr(source, "__len__") and len(source) == 0:
+    if _length(source) == 0:
         raise InputError("the data holds no batch", got="an empty loader", why="there is nothing to average over",
                          fix="check the data set's length and drop_last")  # fmt: skip
     if isinstance(source, torch_data.DataLoader):
         _check_loader(source)
+
+
+def _length(source: Any) -> int | None:
+    try:
+        return len(source)
+    except TypeError:  # a loader over a stream has the method, but no length
+        return None
 
 
 def _check_loader(loader: torch_data.DataLoader[Any]) -> None:

@@ -213,6 +213,6 @@ def as_loss(loss: Any) -> CriterionLoss | FunctionLoss:
         return FunctionLoss(loss)
     raise InputError(
         "the loss must be a torch criterion or a function (model, batch) -> loss",
-        got=loss,
+        got=loss if isinstance(loss, str) else type(loss).__name__,
         fix="pass for example nn.CrossEntropyLoss()",
     )
