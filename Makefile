@@ -15,8 +15,7 @@ BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt
 PINS := pyproject.toml constraints.txt
 
-# one worker process per core, one thread per worker: threads of several workers would fight for the cores
-PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check docs bench clean
