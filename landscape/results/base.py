@@ -154,6 +154,7 @@ def number(value: float, error: float | None = None) -> str:
     if error == 0:
         return f"{value:.6g}"
     digits = max(0, 1 - int(np.floor(np.log10(error)))) if error > 0 else 3
-    if abs(value) >= 1e5 or abs(value) < 1e-3 or digits > 8:
+    size = max(abs(value), error)
+    if size >= 1e5 or size < 1e-3 or digits > 8:
         return f"{value:.4g} ± {error:.2g}"
     return f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -70,10 +70,9 @@ class Recording(Result):
             )
             for key in dict.fromkeys(key for line in ordered for key in line["values"]):
                 arrays = [_array(line["values"].get(key)) for line in ordered]
-                shape = max((a.shape for a in arrays), key=len)
-                filled = [a if a.shape == shape else np.full(shape, np.nan) for a in arrays]
-                axes = [f"{key}_axis{i}" for i in range(len(shape))]
-                variables[key] = ((dim, *axes), np.stack(filled))
+                stacked = _stacked(arrays)
+                axes = [f"{key}_axis{i}" for i in range(stacked.ndim - 1)]
+                variables[key] = ((dim, *axes), stacked)
         return cls._build(
             variables,
             coords,
@@ -116,6 +115,18 @@ class Recording(Result):
             if variable.ndim == 1 and variable.dtype.kind == "f" and variable.size and not is_cost:
                 lines[str(name)] = f"{number(float(variable[-1]))} at the end"
         return lines
+
+
+def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
+    """Return the arrays as one, with NaN where a shorter one (or one of fewer dimensions) has nothing."""
+    ndim = max(a.ndim for a in arrays)
+    whole = [a for a in arrays if a.ndim == ndim]
+    shape = tuple(max(a.shape[i] for a in whole) for i in range(ndim))
+    stacked = np.full((len(arrays), *shape), np.nan)
+    for row, a in zip(stacked if ndim else stacked[:, None], arrays, strict=True):
+        if a.ndim == ndim:
+            row[tuple(slice(size) for size in a.shape) or slice(None)] = a
+    return stacked
 
 
 def _array(value: Any) -> np.ndarray:

@@ -53,6 +53,10 @@ class RunLog:
                 why="a second run would mix with it",
                 fix="write to another folder, remove it, or pass resume=True to go on with it",
             )
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FileError(
+                "a file is in the way", got=str(self.folder), fix="write to another folder, or remove the file"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.header = header
         self.write_header()
@@ -127,7 +131,15 @@ def read_log(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             got=str(folder),
             fix="pass the folder given to Monitor(out=...)",
         )
-    header = json.loads(header_path.read_text(encoding="utf-8"))
+    try:
+        header = json.loads(header_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileError(
+            f"{HEADER} cannot be read",
+            got=str(header_path),
+            why=str(error),
+            fix="restore it: landscape writes it whole",
+        ) from error
     lines = []
     path = folder / LOG
     if path.exists():
@@ -141,5 +153,5 @@ def read_log(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def read_snapshots(folder: Path) -> tuple[list[int], list[np.ndarray]]:
     """Return the steps and parameter vectors stored in ``folder``, in order."""
-    paths = sorted((folder / SNAPSHOTS).glob("*.npy"))
+    paths = sorted(path for path in (folder / SNAPSHOTS).glob("*.npy") if path.stem.isdigit())
     return [int(path.stem) for path in paths], [np.load(path) for path in paths]

@@ -83,6 +83,12 @@ class EigenResult(Result):
         if "vectors" not in self._cache:
             import torch
 
+            if "vectors" not in self.dataset:
+                raise InputError(
+                    "the result holds no eigenvectors",
+                    got="a file saved without eigenvectors",
+                    fix="compute it again, and save it with vectors=True",
+                )
             self._cache["vectors"] = torch.from_numpy(self.dataset["vectors"].to_numpy())
         return self._cache["vectors"]
 

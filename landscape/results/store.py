@@ -76,7 +76,7 @@ def load(path: str | Path) -> Result:
         raise FileError(
             "the file cannot be read as netCDF",
             got=str(source),
-            why=str(error),
+            why=" ".join(str(error).split()),
             fix="pass a file that `save` wrote",
         ) from error
     for name, variable in list(dataset.data_vars.items()):
