@@ -42,7 +42,7 @@ docs: $(VENV)/.docs ## build the documentation strictly into docs/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
 
 bench: $(VENV)/.base ## time the engine beside other libraries; prints tables
-	$(BIN)/python -m pytest tests/benchmarks -m "" -o python_files="bench_*.py" -s
+	$(BIN)/python -m pytest tests/benchmarks -m "" -o python_files="bench_*.py" -W default -s -q
 
 clean: ## remove .venv and everything that was built; runs/ stays
 	rm -rf $(VENV) build dist docs/site .pytest_cache .mypy_cache .ruff_cache
