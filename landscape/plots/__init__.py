@@ -3,71 +3,9 @@
 Importing this package imports neither matplotlib nor plotly; drawing imports the one that draws.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from landscape.errors import InputError
 from landscape.plots.captions import caption
+from landscape.plots.drawing import compare, draw
 from landscape.plots.files import render
-from landscape.plots.registry import lay_out, painter, view
 from landscape.plots.report import report
-from landscape.results.base import Result
-
-if TYPE_CHECKING:
-    from landscape.results.surfaces import Surface
 
 __all__ = ["caption", "compare", "draw", "render", "report"]
-
-
-def draw(result: Result, quantity: str | None = None, *, backend: str = "matplotlib", **options: Any) -> Any:
-    """Draw a result and return the figure.
-
-    Parameters
-    ----------
-    result : Result
-        Any result of this package, computed or loaded.
-    quantity : str, optional
-        What to draw, where the result holds several things (a metric of a run, of a surface).
-    backend : {"matplotlib", "plotly"}
-        Which library draws. Both show the same.
-    **options
-        ``title``, ``size`` (inches), and those of the result's kind: a surface has ``kind``, ``limits``,
-        ``levels``, ``log`` and ``trajectory``; a trace and gradient statistics ``top``; a density ``width``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure or plotly.graph_objects.Figure
-        The matplotlib figure is not registered with pyplot; save it with ``savefig``.
-
-    Examples
-    --------
-    >>> surf.plot(backend="plotly", kind="surface")  # the same as draw(surf, ...)
-    """
-    if not isinstance(result, Result):
-        raise InputError("only results can be drawn", got=type(result).__name__, fix="pass what a computation returned")
-    paint = painter(backend)
-    return paint(lay_out(view(result.kind), result, quantity, options))
-
-
-def compare(
-    surfaces: Mapping[str, Surface], metric: str | None = None, *, backend: str = "matplotlib", **options: Any
-) -> Any:
-    """Draw several surfaces with one colour scale and the same levels, so that they can be compared.
-
-    Parameters
-    ----------
-    surfaces : dict of str to Surface
-        Named surfaces, all over one direction or all over two.
-    metric : str, optional
-        Which metric; the first one by default.
-    backend : {"matplotlib", "plotly"}
-        Which library draws.
-    **options
-        ``kind`` ("contour" or "heatmap"), ``limits``, ``levels``, ``log``, ``columns``, ``title``, ``size``.
-    """
-    from landscape.plots.views.compare import comparison
-
-    paint = painter(backend)
-    return paint(lay_out(comparison, surfaces, metric, options))

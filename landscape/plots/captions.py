@@ -30,7 +30,8 @@ def caption(result: Result | Mapping[str, Surface]) -> str:
 def where_from(result: Result) -> str:
     """Return one sentence on data and mode, as far as the provenance knows them."""
     facts = result.provenance
-    data = facts.get("data") if isinstance(facts.get("data"), dict) else {}
+    data: Any = facts.get("data")
+    data = data if isinstance(data, dict) else {}
     parts = []
     if data.get("examples") is not None:
         mark = f" (data fingerprint {str(data['fingerprint'])[:12]})" if data.get("fingerprint") else ""
@@ -61,7 +62,7 @@ def _eigenpairs(result: EigenResult) -> str:
     sure = (
         "All of them have converged."
         if open_ == 0
-        else f"{open_} of them {'has' if open_ == 1 else 'have'} not converged and {'is' if open_ == 1 else 'are'} hollow."
+        else f"{open_} of them {'has' if open_ == 1 else 'have'} not converged (hollow)."
     )
     return (
         f"{count} eigenvalues of the {result.provenance.get('operator', 'operator')}, each the curvature of the loss "
@@ -93,8 +94,8 @@ def _density(result: SpectralDensity) -> str:
         f"probe{'s' if probes > 1 else ''} ({result.matvecs} matrix-vector products); {band}. "
         "Above: the density, smoothed, on a logarithmic scale low enough that a single eigenvalue shows. "
         "Below: the share of eigenvalues at or below each value, which involves no smoothing. "
-        "The horizontal axis is linear in the middle and logarithmic beyond, so areas cannot be compared by eye; "
-        "compare the shares below."
+        "Where the horizontal axis is linear in the middle and logarithmic beyond, as its label then says, areas "
+        "cannot be compared by eye; compare the shares below."
     )
 
 
@@ -128,7 +129,8 @@ def _holes(result: Surface) -> str:
     if not evaluated.all():
         left = int((~evaluated).sum())
         words.append(f"{left} point{'s were' if left > 1 else ' was'} not evaluated")
-    return f" {'; '.join(words).capitalize()}." if words else ""
+    sentence = "; ".join(words)
+    return f" {sentence[:1].upper()}{sentence[1:]}." if words else ""
 
 
 def _projection(result: Projection) -> str:
@@ -136,7 +138,7 @@ def _projection(result: Projection) -> str:
     return (
         f"The path of training, {result.dataset.sizes['step']} snapshots, seen in a plane and measured from its final "
         f"point. The plane hides {hidden:.1%} of the squared distances; a pure random walk would hide {null:.1%}, so "
-        f"{'the plane shows more than chance would' if hidden < null else 'the shape is what chance alone would draw'}. "
+        f"{'the plane shows more than chance would' if hidden < null else 'its shape may be no more than chance'}. "
         "Distances that stay large from the plane mean that the path runs mostly out of sight."
     )
 
@@ -182,11 +184,15 @@ def _recording(result: Recording) -> str:
             parts.append(f"The loss is not finite (NaN or infinite) at {bad_steps} steps.")
     if "sharpness" in result.dataset:
         parts.append(
-            "Sharpness is the largest curvature of the loss; above the dashed threshold a plain gradient step overshoots."
+            "Sharpness is the largest curvature of the loss; above the dashed threshold a plain gradient step "
+            "overshoots."
         )
     if "edge" in result.dataset:
-        parts.append("The edge meter ρ is curvature as this optimizer feels it; at 1 training is at the edge of stability.")
-    parts.append("Where there are many steps, the light line is every step and the dark one a running median.")
+        parts.append(
+            "The edge meter ρ is curvature as this optimizer feels it; at 1 training is at the edge of stability."
+        )
+    if sizes.get("step", 0) > 300:
+        parts.append("The light lines are single steps and the dark ones a running median of them.")
     return " ".join(parts)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.errors import InputError
+from landscape.plots.drawing import compare, draw
 from landscape.results.base import Result
 from landscape.results.store import whole_file
 
@@ -41,8 +42,6 @@ def render(
     **options
         As in :func:`landscape.plots.draw`.
     """
-    from landscape.plots import compare, draw
-
     target = Path(path)
     backend = SUFFIXES.get(target.suffix.lower())
     if backend is None:
@@ -59,7 +58,9 @@ def render(
     with whole_file(target) as aside:
         figure = function(result, quantity, backend=backend, **options)
         if backend == "plotly":
-            figure.write_html(aside, include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+            page = figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+            kind_of_page = "" if page.lower().startswith("<!doctype") else "<!DOCTYPE html>\n"
+            aside.write_text(kind_of_page + page, encoding="utf-8")
         else:
             figure.savefig(aside, format=target.suffix.lower()[1:], dpi=dpi)
     return target

@@ -19,7 +19,7 @@ nav { margin: 1.5rem 0 2rem; } nav ol { padding-left: 1.3rem; margin: .3rem 0; }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.3rem 1.4rem;
   margin: 0 0 1.6rem; }
-.plot { overflow-x: auto; } .plot > div { min-width: 560px; }
+.plot { overflow-x: auto; }
 .caption { color: var(--muted); font-size: .95rem; }
 .badge { font-size: .78rem; font-weight: 600; color: var(--bad); border: 1px solid var(--bad); border-radius: 99px;
   padding: .1rem .6rem; text-transform: lowercase; }

@@ -11,6 +11,7 @@ from typing import Any
 
 from landscape.errors import FileError, InputError
 from landscape.plots.captions import caption
+from landscape.plots.drawing import compare, draw
 from landscape.plots.page import PAGE, SCRIPT, STYLE
 from landscape.results.base import Result
 from landscape.results.store import load, whole_file
@@ -74,7 +75,9 @@ def report(
     """
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):
-        raise InputError("a report is an HTML file", got=target.name, fix=f"write to {target.with_suffix('.html').name}")
+        raise InputError(
+            "a report is an HTML file", got=target.name, fix=f"write to {target.with_suffix('.html').name}"
+        )
     if target.exists() and not overwrite:
         raise FileError(
             "the report is there already",
@@ -112,7 +115,9 @@ def _pair(item: Any) -> tuple[str, Any]:
     if isinstance(item, tuple):
         if len(item) == 2 and isinstance(item[0], str):
             return item
-        raise InputError("a pair must be (heading, result)", got=f"a tuple of {len(item)}", fix="pass (heading, result)")
+        raise InputError(
+            "a pair must be (heading, result)", got=f"a tuple of {len(item)}", fix="pass (heading, result)"
+        )
     return (Path(item).name, item) if isinstance(item, str | Path) else ("", item)
 
 
@@ -173,24 +178,25 @@ def _section(number: int, section: Section) -> str:
                 messages.append(f'<p class="message">{escape(prefix + result.message)}</p>')
         shown = json.dumps(result.provenance, indent=2, ensure_ascii=False, default=str)
         settings.append(f"{f'<p>{escape(name)}</p>' if name else ''}<pre>{escape(shown)}</pre>")
+    figure, width = figure_json(section.subject)
+    bounds = f"min-width:{int(0.8 * width)}px;max-width:{int(1.2 * width)}px"
     return f"""<section id="section-{number}">
 <h2>{escape(section.heading)} {"".join(badges)}</h2>
 {"".join(messages)}
-<div class="plot"><div id="plot-{number}"></div></div>
-<script type="application/json" class="figure" data-place="plot-{number}">{figure_json(section.subject)}</script>
+<div class="plot"><div id="plot-{number}" style="{bounds}"></div></div>
+<script type="application/json" class="figure" data-place="plot-{number}">{figure}</script>
 <p class="caption">{escape(caption(section.subject))}</p>
 <details><summary>Settings that reproduce it</summary>{"".join(settings)}</details>
 </section>"""
 
 
-def figure_json(subject: Result | dict[str, Surface]) -> str:
-    """Return the figure as JSON that may stand inside a script element, as wide as the page allows."""
-    from landscape.plots import compare, draw
-
+def figure_json(subject: Result | dict[str, Surface]) -> tuple[str, int]:
+    """Return the figure as JSON that may stand inside a script element, and its natural width."""
     figure = draw(subject, backend="plotly") if isinstance(subject, Result) else compare(subject, backend="plotly")
+    width = int(figure.layout.width)
     figure.update_layout(width=None, autosize=True, template=None)
     text: str = figure.to_json()
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"), width
 
 
 def _commands(commands: Sequence[str]) -> str:

@@ -12,18 +12,17 @@ INK, MUTED, GRID = "#222222", "#808080", "#E4E4E4"
 NOT_FINITE, NOT_EVALUATED = "#9A9A9A", "#F0F0F0"
 
 #: Viridis: even steps of the loss look like even steps.
-SEQUENTIAL = (
+_SEQUENTIAL = (
     "#440154 #48186a #472d7b #424086 #3b528b #33638d #2c728e #26828e #21918c "
     "#1fa088 #28ae80 #3fbc73 #5ec962 #84d44b #addc30 #d8e219 #fde725"
-).split()
+)
 #: Red below zero, blue above, both legible without red-green vision.
-DIVERGING = (
-    "#840924 #bd2d35 #dd7059 #f5ac8b #fdddcb #f7f6f6 #d4e6f1 #9bc9e0 #569fc9 #2b73b3 #10457e"
-).split()
-#: Light to dark red for the steps of a path: it stands out on every colour of ``SEQUENTIAL``.
-STEPS = "#ffeea3 #fedd7e #febd57 #fd9c42 #fd6e33 #f33b25 #da141e #b60026 #800026".split()
+_DIVERGING = "#840924 #bd2d35 #dd7059 #f5ac8b #fdddcb #f7f6f6 #d4e6f1 #9bc9e0 #569fc9 #2b73b3 #10457e"
+#: Light to dark red for the steps of a path: it stands out on every colour of the surfaces.
+_STEPS = "#ffeea3 #fedd7e #febd57 #fd9c42 #fd6e33 #f33b25 #da141e #b60026 #800026"
+STEPS = tuple(_STEPS.split(" "))
 
-RAMPS = {"sequential": SEQUENTIAL, "diverging": DIVERGING, "steps": STEPS}
+RAMPS = {"sequential": tuple(_SEQUENTIAL.split(" ")), "diverging": tuple(_DIVERGING.split(" ")), "steps": STEPS}
 
 #: Font sizes in points.
 TITLE, SUBTITLE, LABEL, SMALL = 13.0, 9.5, 10.0, 8.5

@@ -51,7 +51,7 @@ def cosine_matrix(
     title: str = "",
     note: str = "",
 ) -> Matrix:
-    """A matrix over pairs of tasks, the diagonal and unknown cells greyed."""
+    """Return a matrix over pairs of tasks, the diagonal and unknown cells greyed."""
     diagonal = np.eye(len(tasks), dtype=bool)
     marked = np.zeros_like(diagonal) if marked is None else marked & ~diagonal
     short = [shorten(task, 22) for task in tasks]

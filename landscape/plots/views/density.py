@@ -12,6 +12,7 @@ from landscape.plots.titles import heading
 from landscape.results.spectra import SpectralDensity
 
 BULK = 0.9  # the share of the eigenvalues that the linear part of the axis holds
+_QUANTITIES = ("density", "cumulative", "counts")
 _CELLS = 3000
 _CHUNK = 4_000_000  # numbers held at once while the density is evaluated
 
@@ -29,22 +30,27 @@ def density(
     ``width`` is one smoothing width for every node, in units of the eigenvalues; by default each node
     has its own.
     """
-    known = {"density": lambda: _density(result, axis, width), "cumulative": lambda: _cumulative(result, axis)}
-    known["counts"] = lambda: _counts(result, axis)
-    if quantity is not None and quantity not in known:
+    if quantity is not None and quantity not in _QUANTITIES:
         raise InputError(
-            "a spectral density has no such quantity", got=quantity, fix=f"use one of {', '.join(known)}, or none"
+            "a spectral density has no such quantity", got=quantity, fix=f"use one of {', '.join(_QUANTITIES)}, or none"
         )
+    if width is not None and not (np.isfinite(width) and width > 0):
+        raise InputError("width must be positive", got=width, fix="leave it out for each node's own width")
     axis = eigenvalue_axis(result)
-    names = [quantity] if quantity else ["density", "cumulative"]
-    panels: list[Panel | None] = [known[name]() for name in names]
+    panels: list[Panel | None] = []
+    if quantity in (None, "density"):
+        panels.append(_density(result, axis, width))
+    if quantity in (None, "cumulative"):
+        panels.append(_cumulative(result, axis))
+    if quantity == "counts":
+        panels.append(_counts(result, axis))
     probes = result.dataset.sizes["probe"]
     what = f"Spectral density of {result.n:,} eigenvalues ({probes} probe{'s' if probes > 1 else ''})"
     return Sheet(*heading(result, what, title), [[p] for p in panels], check_size(size, (8.5, 3.4 * len(panels) + 0.9)))
 
 
 def eigenvalue_axis(result: SpectralDensity) -> Axis:
-    """An axis on which the bulk of the eigenvalues and the outliers can both be seen."""
+    """Return an axis on which the bulk of the eigenvalues and the outliers can both be seen."""
     units = str(result.dataset["nodes"].attrs.get("units", ""))
     label = f"eigenvalue λ ({units})" if units else "eigenvalue λ"
     reach = 3 * np.nan_to_num(result.widths)
@@ -59,7 +65,7 @@ def eigenvalue_axis(result: SpectralDensity) -> Axis:
 
 
 def bulk_edge(result: SpectralDensity) -> float:
-    """The size that ``BULK`` of the eigenvalues do not exceed."""
+    """Return the size that ``BULK`` of the eigenvalues do not exceed."""
     sizes, weights = np.abs(result.nodes).ravel(), result.weights.ravel()
     keep = np.isfinite(sizes) & (weights > 0)
     order = np.argsort(sizes[keep])
@@ -84,7 +90,7 @@ def node_grid(result: SpectralDensity, axis: Axis, width: float | None) -> np.nd
 
 
 def _in_chunks(result: SpectralDensity, grid: np.ndarray, width: float | None) -> tuple[np.ndarray, ...]:
-    """Mean, low and high of the density on ``grid`` without holding grid times nodes at once."""
+    """Return mean, low and high of the density on ``grid`` without holding grid times nodes at once."""
     step = max(50, _CHUNK // result.nodes.size)
     parts = []
     for first in range(0, len(grid), step):
@@ -98,14 +104,14 @@ def _in_chunks(result: SpectralDensity, grid: np.ndarray, width: float | None) -
 
 
 def _shares_in_chunks(result: SpectralDensity, grid: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mean, low and high of the cumulative share."""
+    """Return mean, low and high of the cumulative share."""
     pieces = np.array_split(grid, max(1, int(np.ceil(len(grid) * result.nodes.size / _CHUNK))))
     parts = [(result.cdf(piece), *result.bands(piece, cumulative=True)) for piece in pieces if len(piece)]
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 def atom_floor(result: SpectralDensity, grid: np.ndarray, axis: Axis, width: float | None) -> float:
-    """The height of one single eigenvalue (mass 1/n) where it is drawn lowest, outside the bulk."""
+    """Return the height of one single eigenvalue (mass 1/n) where it is drawn lowest, outside the bulk."""
     keep = np.isfinite(result.nodes)
     nodes = result.nodes[keep]
     widths = result.widths[keep] if width is None else np.full_like(nodes, width)
@@ -142,7 +148,7 @@ def _density(result: SpectralDensity, axis: Axis, width: float | None) -> Curves
 
 
 def _steps(result: SpectralDensity, axis: Axis) -> np.ndarray:
-    """Every node with the value just below it, so that the jumps of a cumulative share are upright."""
+    """Return every node with the value just below it, so that the jumps of a cumulative share are upright."""
     assert axis.limits is not None
     nodes = np.unique(result.nodes[np.isfinite(result.nodes)])
     if len(nodes) > _CELLS:

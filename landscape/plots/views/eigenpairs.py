@@ -18,9 +18,7 @@ _ORDER = {
 }
 
 
-def eigenpairs(
-    result: EigenResult, *, title: str | None = None, size: tuple[float, float] | None = None
-) -> Sheet:
+def eigenpairs(result: EigenResult, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:
     """Draw eigenvalues as stems, their residuals as bars, and those not converged hollow."""
     values, residuals, good = result.values, result.residuals, result.converged
     ranks = np.arange(1, len(values) + 1)
@@ -62,7 +60,9 @@ def _value_axis(values: np.ndarray, residuals: np.ndarray, label: str) -> Axis:
     threshold = 10.0 ** np.floor(np.log10(max(sizes.min(), sizes.max() * 1e-8)))
     bars = np.where(np.isfinite(residuals), residuals, 0.0)
     low, high = float((values - bars)[finite].min()), float((values + bars)[finite].max())
-    return symlog_axis(f"{label}\nlinear within ±{threshold:g}, logarithmic beyond", threshold, min(low, 0), max(high, 0))
+    return symlog_axis(
+        f"{label}\nlinear within ±{threshold:g}, logarithmic beyond", threshold, min(low, 0), max(high, 0)
+    )
 
 
 def _rank_ticks(count: int) -> dict[float, str]:

@@ -9,7 +9,6 @@ from landscape.plots.scales import Axis, is_wide
 from landscape.plots.sheets import Bars, Reference, Sheet, Table
 from landscape.plots.style import check_size
 from landscape.plots.titles import heading, shorten
-from landscape.results.base import number
 from landscape.results.gradients import GradientStatistics
 
 #: What each quantity is called in a table.

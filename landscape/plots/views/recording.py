@@ -27,6 +27,7 @@ class _Kind:
     label: str
     log: bool = False
     references: tuple[tuple[float, str], ...] = ()
+    limits: tuple[float, float] | None = None
     dashed: tuple[str, ...] = ()  # variables that are limits, not measurements
 
 
@@ -45,6 +46,7 @@ _KNOWN = {
         ("conflict_rate", "conflict_significant_rate"),
         "share of task pairs",
         references=((0.5, "unrelated: 0.5"), (0.025, "noise alone: 0.025")),
+        limits=(-0.04, 1.04),
     ),
 }
 _NAMES = {
@@ -78,9 +80,7 @@ def recording(
     cells: list[Panel | None] = list(panels.values())
     cells += [None] * (-len(cells) % across)
     rows = [cells[i : i + across] for i in range(0, len(cells), across)]
-    return Sheet(
-        *heading(result, sheet_title, title), rows, check_size(size, (4.3 * across, 2.75 * len(rows) + 0.9))
-    )
+    return Sheet(*heading(result, sheet_title, title), rows, check_size(size, (4.3 * across, 2.75 * len(rows) + 0.9)))
 
 
 def panels_of(result: Recording) -> dict[str, Curves | Panel]:
@@ -97,7 +97,9 @@ def panels_of(result: Recording) -> dict[str, Curves | Panel]:
     for name in [v for v in series if v in left and series[v].values.ndim == 1]:
         if np.isfinite(series[name].values).any():
             words = name.replace("_", " ")
-            panels[name] = _panel(name, _Kind((name,), words, log=is_wide(series[name].values)), {name: series[name]}, series)
+            panels[name] = _panel(
+                name, _Kind((name,), words, log=is_wide(series[name].values)), {name: series[name]}, series
+            )
     if _MATRIX in result.dataset and result.dataset[_MATRIX].ndim == 3 and len(result.dataset[_MATRIX]):
         panels[_MATRIX] = _last_matrix(result)
     steps = [s.steps for s in series.values() if len(s.steps)]
@@ -132,9 +134,7 @@ def _chosen(result: Recording, panels: dict[str, Curves | Panel], quantity: str)
         if any(v in result.dataset and lies_on in result.dataset[v].dims for v in _variables(name))
     }
     if not found:
-        raise InputError(
-            "nothing of that name was recorded", got=quantity, fix=f"this run has {', '.join(panels)}"
-        )
+        raise InputError("nothing of that name was recorded", got=quantity, fix=f"this run has {', '.join(panels)}")
     return found
 
 
@@ -176,7 +176,9 @@ def _above_zero(curve: Curve) -> Curve:
 
 
 def _limits(kind: _Kind, shown: dict[str, Series], log: bool) -> tuple[float, float] | None:
-    """A range set by what was measured, where a limit drawn beside it runs far away."""
+    """Return a range set by what was measured, where a limit drawn beside it runs far away."""
+    if kind.limits is not None:
+        return kind.limits
     measured = [s.values[np.isfinite(s.values)] for v, s in shown.items() if v not in kind.dashed]
     values = np.concatenate(measured) if measured else np.array([])
     dashed = [s.values[np.isfinite(s.values)] for v, s in shown.items() if v in kind.dashed]
@@ -188,7 +190,7 @@ def _limits(kind: _Kind, shown: dict[str, Series], log: bool) -> tuple[float, fl
 
 
 def _every_step(series: Series, label: str, colour: str, exact: bool) -> list[Curve]:
-    """A line; where steps are many, a light one with the running median on it."""
+    """Return a line; where steps are many, a light one with the running median on it."""
     if exact or np.isfinite(series.values).sum() <= _MANY:
         marker = "circle" if len(series.values) <= 2 else ""
         return [Curve(*thin(series), label, colour, marker=marker)]
@@ -198,7 +200,7 @@ def _every_step(series: Series, label: str, colour: str, exact: bool) -> list[Cu
 
 
 def _scheduled(variable: str, series: Series, label: str, colour: str, every: dict[str, Series]) -> list[Curve]:
-    """Points joined by a line, with error bars where an error was recorded; doubtful ones hollow."""
+    """Return points joined by a line, with error bars where an error was recorded; doubtful ones hollow."""
     low = high = None
     if f"{variable}_stderr" in every:
         half = 1.96 * every[f"{variable}_stderr"].values
@@ -219,13 +221,13 @@ def _in_words(variable: str, series: Series) -> list[str]:
     words = []
     bad = ~np.isfinite(series.values)
     many = len(series.values) - int(bad.sum())
-    if series.metric is None and many > _MANY and not variable.startswith("lr"):
-        words.append(f"median of {medians(series)[2]} steps")
     if series.metric is None and bad.any():
-        words.append(f"{int(bad.sum())} steps not finite, first at {series.steps[bad][0]}")
+        words.append(f"{int(bad.sum())} not finite, first at {series.steps[bad][0]}")
+    elif series.metric is None and many > _MANY and not variable.startswith("lr"):
+        words.append(f"median of {medians(series)[2]} steps")
     doubtful = int((~series.good).sum())
     if doubtful:
-        words.append(f"hollow: {doubtful} not converged or failed")
+        words.append(f"hollow: {doubtful} not converged")
     return words
 
 
@@ -236,5 +238,3 @@ def _last_matrix(result: Recording) -> Panel:
     step = int(variable[variable.dims[0]][-1])
     tasks = [str(label) for label in labels]
     return cosine_matrix(values, tasks, "cosine of mean gradients", title=f"conflict cosine at step {step}")
-
-

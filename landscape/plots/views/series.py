@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def thin(series: Series) -> tuple[np.ndarray, np.ndarray]:
         return series.steps, series.values
     edges = np.linspace(0, count, _POINTS // 2 + 1).astype(int)
     keep: list[int] = []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         finite = np.flatnonzero(np.isfinite(series.values[start:end])) + start
         if len(finite) < end - start:
             keep.append(int(start + np.flatnonzero(~np.isfinite(series.values[start:end]))[0]))

@@ -73,9 +73,7 @@ def surface(
 def check_metric(result: Surface, metric: str | None) -> None:
     """Refuse a metric that the surface does not have."""
     if metric is not None and metric not in result.metrics:
-        raise InputError(
-            "the surface has no such metric", got=metric, fix=f"it has {', '.join(result.metrics)}"
-        )
+        raise InputError("the surface has no such metric", got=metric, fix=f"it has {', '.join(result.metrics)}")
 
 
 def values_of(result: Surface, metric: str) -> np.ndarray:
@@ -96,7 +94,7 @@ def holes(result: Surface, metric: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def automatic(metric: str, log: Any) -> Any:
-    """A share such as an accuracy is read on a linear scale, however small it gets."""
+    """Read a share such as an accuracy on a linear scale, however small it gets."""
     return False if isinstance(log, str) and log == "auto" and "accuracy" in metric else log
 
 
@@ -170,7 +168,7 @@ def _space(result: Surface, metric: str, plane: Plane, scale: Levels) -> Space:
 def line_panel(
     results: dict[str, Surface], metric: str, limits: tuple[float, float] | None, log: Any, title: str
 ) -> Curves:
-    """One metric of one or several lines, with its value at the centre and its holes marked."""
+    """Return one metric of one or several lines, with its value at the centre and its holes marked."""
     curves: list[Curve] = []
     spans: list[Span] = []
     everything = np.concatenate([values_of(result, metric) for result in results.values()])
@@ -178,12 +176,13 @@ def line_panel(
     if log not in ("auto", True, False):
         raise InputError('log must be "auto", True or False', got=log, fix='use log="auto"')
     finite = everything[np.isfinite(everything)]
-    if log is True and len(finite) and finite.min() <= 0:
+    lowest = min(pair[0] if pair else np.inf, float(finite.min()) if len(finite) else np.inf)
+    if log is True and lowest <= 0:
         raise InputError(
-            "a logarithmic scale needs positive values", got=f"values from {finite.min():g}", fix="pass log=False"
+            "a logarithmic scale needs positive values", got=f"values from {lowest:g}", fix="pass log=False"
         )
     log = automatic(metric, log)
-    use_log = is_wide(everything) if log == "auto" else bool(log)
+    use_log = is_wide(everything) and lowest > 0 if log == "auto" else bool(log)
     for index, (name, result) in enumerate(results.items()):
         colour = PALETTE[index % len(PALETTE)]
         x, y = result.dataset["x"].to_numpy(), values_of(result, metric)

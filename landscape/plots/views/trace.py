@@ -21,13 +21,13 @@ def trace(
     if not isinstance(top, int) or top < 1:
         raise InputError("top must be a positive number of parameters", got=top, fix="pass for example top=12")
     what = f"Trace: {number(result.estimate, result.stderr)}"
-    panels = [running(result), shares(result, top)]
-    height = max(4.2, 1.6 + 0.27 * len(panels[1].names))  # type: ignore[union-attr]
-    return Sheet(*heading(result, what, title), [list(panels)], check_size(size, (11.0, height)))
+    by_parameter = shares(result, top)
+    height = max(4.2, 1.6 + 0.27 * len(by_parameter.names))
+    return Sheet(*heading(result, what, title), [[running(result), by_parameter]], check_size(size, (11.0, height)))
 
 
 def running(result: TraceResult) -> Curves:
-    """The mean over the first k probes, for every k."""
+    """Return the mean over the first k probes, for every k."""
     samples = result.dataset["samples"].to_numpy()
     counts = np.arange(1, len(samples) + 1)
     means = np.cumsum(samples) / counts
@@ -52,7 +52,7 @@ def _whole_numbers(count: int) -> dict[float, str]:
 
 
 def _settled_range(samples: np.ndarray, means: np.ndarray, half: np.ndarray) -> tuple[float, float] | None:
-    """A y range that the enormous intervals of the first two or three probes do not flatten."""
+    """Return a y range that the enormous intervals of the first two or three probes do not flatten."""
     from_probe = min(4, len(samples) - 1)
     reach = np.concatenate([samples, (means - half)[from_probe:], (means + half)[from_probe:]])
     reach = reach[np.isfinite(reach)]
@@ -63,7 +63,7 @@ def _settled_range(samples: np.ndarray, means: np.ndarray, half: np.ndarray) -> 
 
 
 def shares(result: TraceResult, top: int) -> Bars:
-    """The largest contributions by |estimate|, and the sum of all others."""
+    """Return the largest contributions by |estimate|, and the sum of all others."""
     samples = result.dataset["samples_by_parameter"].to_numpy()
     names = [str(name) for name in result.dataset["parameter"].to_numpy()]
     order = np.argsort(-np.abs(samples.mean(axis=0)), kind="stable")

@@ -92,7 +92,7 @@ def refer(axes: Axes, reference: Reference, side: str = "right") -> None:
     if reference.along == "x":
         axes.axvline(reference.value, **line)
         place, offset, where = (reference.value, 1.0), (3, -3), axes.get_xaxis_transform()
-        align = {"ha": "left", "va": "top"}
+        align: dict[str, Any] = {"ha": "left", "va": "top"}
     else:
         axes.axhline(reference.value, **line)
         right = side == "right"

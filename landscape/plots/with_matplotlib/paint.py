@@ -64,7 +64,7 @@ def _write_head(figure: Figure, sheet: Sheet, below: list[str]) -> None:
     edge, drop = 0.1 / sheet.size[0], 0.09
     look: dict[str, Any] = {"ha": "left", "va": "top", "in_layout": False}
     if sheet.title:
-        font = {"fontsize": style.TITLE, "fontweight": "bold", "color": style.INK}
+        font: dict[str, Any] = {"fontsize": style.TITLE, "fontweight": "bold", "color": style.INK}
         figure.text(edge, 1 - drop / sheet.size[1], plain(sheet.title), **font, **look)
         drop += 0.28
     words = plain("\n".join(below))

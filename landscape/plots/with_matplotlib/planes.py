@@ -56,8 +56,8 @@ def plane(axes: Axes, panel: Plane) -> None:
         scale_bar(axes.figure, panel, axes)
     if panel.centre and _inside(panel):
         axes.plot(
-            0, 0, marker="*", markersize=11, markerfacecolor="white", markeredgecolor=style.INK, linestyle="", zorder=4.5,
-            label="centre",
+            0, 0, marker="*", markersize=11, markerfacecolor="white", markeredgecolor=style.INK, linestyle="",
+            zorder=4.5, label="centre",
         )  # fmt: skip
     if panel.path is not None:
         path(axes, panel.path)
@@ -67,7 +67,7 @@ def plane(axes: Axes, panel: Plane) -> None:
     axes.locator_params(nbins=9 if panel.own_scale else 5)
     if handles or panel.own_scale:
         found, _ = axes.get_legend_handles_labels()
-        below = axes.transAxes + ScaledTranslation(0, -0.48, axes.figure.dpi_scale_trans)  # type: ignore[union-attr]
+        below = axes.transAxes + ScaledTranslation(0, -0.48, axes.figure.dpi_scale_trans)
         where = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "bbox_transform": below, "borderaxespad": 0.0}
         legend(axes, handles=[*found, *handles], ncols=3 if panel.own_scale else 2, **where)
     title(axes, panel.title)
@@ -156,9 +156,9 @@ def matrix(axes: Axes, panel: Matrix) -> None:
     count_rows, count_columns = panel.values.shape
     turn = 0 if max(map(len, panel.columns)) * count_columns < 36 else 40
     axes.set_xticks(range(count_columns), [plain(name) for name in panel.columns], fontsize=style.SMALL, rotation=turn)
-    for words in axes.get_xticklabels():
-        words.set_horizontalalignment("right" if turn else "center")
-        words.set_rotation_mode("anchor")
+    for name in axes.get_xticklabels():
+        name.set_horizontalalignment("right" if turn else "center")
+        name.set_rotation_mode("anchor")
     axes.set_yticks(range(count_rows), [plain(name) for name in panel.rows], fontsize=style.SMALL)
     small = style.SMALL if count_columns <= 8 else style.SMALL - 1.5
     for row, column in np.ndindex(panel.values.shape):

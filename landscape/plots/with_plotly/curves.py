@@ -116,7 +116,14 @@ def refer(figure: go.Figure, place: Place, reference: Reference, axis: Axis, sid
     line = {"color": style.MUTED, "width": 1}
     if reference.along == "x":
         ends = {"xref": place.x, "yref": f"{place.y} domain", "x0": value, "x1": value, "y0": 0, "y1": 1}
-        words = {"xref": place.x, "yref": f"{place.y} domain", "x": written, "y": 1, "xanchor": "left", "yanchor": "top"}
+        words = {
+            "xref": place.x,
+            "yref": f"{place.y} domain",
+            "x": written,
+            "y": 1,
+            "xanchor": "left",
+            "yanchor": "top",
+        }
     else:
         ends = {"xref": f"{place.x} domain", "yref": place.y, "x0": 0, "x1": 1, "y0": value, "y1": value}
         words = {
@@ -136,7 +143,8 @@ def path(figure: go.Figure, place: Place, shown: Path, legend: str, *, bar: bool
         go.Scatter(
             x=shown.x, y=shown.y, mode="lines+markers", showlegend=False, line={"color": "#555555", "width": 2},
             marker={
-                "color": shown.steps, "colorscale": ramp("steps"), "size": 6, "line": {"width": 0.6, "color": "#333333"},
+                "color": shown.steps, "colorscale": ramp("steps"), "size": 6,
+                "line": {"width": 0.6, "color": "#333333"},
                 "showscale": bar, "colorbar": colour_bar(place, "step") if bar else None,
             },
             customdata=shown.steps, hovertemplate="step %{customdata}<br>(%{x:.4g}, %{y:.4g})<extra></extra>", **on,
@@ -172,7 +180,9 @@ def bars(figure: go.Figure, place: Place, panel: Bars) -> None:
     if panel.dots:
         figure.add_trace(go.Scatter(mode="markers", marker={"color": style.BLUE, "size": 8}, **common))
     else:
-        figure.add_trace(go.Bar(orientation="h", marker={"color": style.SKY, "line": {"width": 0}}, width=0.62, **common))
+        figure.add_trace(
+            go.Bar(orientation="h", marker={"color": style.SKY, "line": {"width": 0}}, width=0.62, **common)
+        )
     for reference in panel.references:
         refer(figure, place, reference, panel.axis)
     if panel.texts:

@@ -105,10 +105,14 @@ def head(figure: Any, place: Place, title: str, note: str) -> None:
         )
     if note:
         font = {"size": SMALL - 1, "color": style.MUTED}
-        figure.add_annotation(text=plain(note), x=1, xanchor="right", showarrow=False, font=font, align="right", **where)
+        figure.add_annotation(
+            text=plain(note), x=1, xanchor="right", showarrow=False, font=font, align="right", **where
+        )
 
 
-def colour_bar(place: Place, label: str, ticks: dict[float, str] | None = None, *, beyond: float = 0.012) -> dict[str, Any]:
+def colour_bar(
+    place: Place, label: str, ticks: dict[float, str] | None = None, *, beyond: float = 0.012
+) -> dict[str, Any]:
     """Return a colour bar at the right of a panel and as high as it."""
     low, high = place.up
     bar: dict[str, Any] = {

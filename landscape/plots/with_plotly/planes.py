@@ -58,9 +58,7 @@ def plane(figure: go.Figure, place: Place, panel: Plane) -> None:
     head(figure, place, panel.title, "")
 
 
-def _contours(
-    figure: go.Figure, panel: Plane, shown: np.ndarray, colours: dict[str, Any], top: dict[str, Any]
-) -> None:
+def _contours(figure: go.Figure, panel: Plane, shown: np.ndarray, colours: dict[str, Any], top: dict[str, Any]) -> None:
     """Paint bands between levels, and below them cells of the same colours, which reach up to every hole."""
     levels = panel.levels
     middles = (levels[1:] + levels[:-1]) / 2
@@ -90,7 +88,7 @@ def _holes(
     up, across = np.nonzero(mask)
     if len(up) > _MOST_MARKS:
         up, across = up[:1], across[:1]
-    marker = {"symbol": symbol, "size": 4 if symbol == "circle" else 6, "color": "#6E6E6E"}
+    marker: dict[str, Any] = {"symbol": symbol, "size": 4 if symbol == "circle" else 6, "color": "#6E6E6E"}
     marker["line"] = {"width": 1, "color": "#6E6E6E"}
     figure.add_trace(
         go.Scatter(x=panel.x[across], y=panel.y[up], mode="markers", marker=marker, name=name, hoverinfo="name", **on)

@@ -1,0 +1,156 @@
+"""Results with synthetic numbers, one of every kind, through the constructors that computations use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from landscape.results import (
+    EigenResult,
+    GradientConflict,
+    GradientStatistics,
+    Projection,
+    Recording,
+    SpectralDensity,
+    Surface,
+    TraceResult,
+)
+
+ORIGIN = {
+    "model": "Net",
+    "operator": "Hessian",
+    "mode": "eval",
+    "dtype": "float32",
+    "data": {"examples": 512, "batches": 4, "fingerprint": "9f31c0aa77d2"},
+    "parameters": {"count": 1000, "selection": "all"},
+    "seed": 0,
+}
+
+
+def eigenpairs(good=True):
+    values = np.array([61.0, 8.1, 0.31, -2.2])
+    converged = np.array([True, True, True, good])
+    return EigenResult.make(
+        values, np.abs(values) * 0.01, converged, np.eye(6, 4), which="LM", tol=1e-3, matvecs=40,
+        status="converged" if good else "not converged", message="" if good else "raise max_matvecs", provenance=ORIGIN,
+    )  # fmt: skip
+
+
+def trace(probes=12):
+    rng = np.random.default_rng(0)
+    by = rng.normal(size=(probes, 15)) + np.arange(15)
+    names = [f"layers.{i}.weight" for i in range(15)]
+    return TraceResult.make(
+        by.sum(1), by, names, n=1000, rtol=0.1, matvecs=probes, status="converged", message="", provenance=ORIGIN
+    )
+
+
+def density(probes=4, steps=20):
+    rng = np.random.default_rng(1)
+    nodes = np.sort(np.concatenate([rng.normal(size=(probes, steps - 1)) * 0.3, np.full((probes, 1), 80.0)], 1), 1)
+    weights = np.full((probes, steps), 0.999 / (steps - 1))
+    weights[:, -1] = 0.001
+    widths = np.full((probes, steps), 0.02)
+    nodes[0, 0], weights[0, 0], widths[0, 0] = np.nan, 0.0, np.nan
+    weights[0] /= weights[0].sum()
+    return SpectralDensity.make(
+        nodes, weights, widths, n=1000, matvecs=probes * steps, status="complete", message="", provenance=ORIGIN
+    )
+
+
+def plane(holes=True, scale=1.0, points=9, mode="eval"):
+    x, y = np.linspace(-1, 1, points), np.linspace(-0.5, 0.5, points)
+    loss = scale * (0.1 + 8 * x**2 + 20 * y[:, None] ** 2)
+    accuracy = np.exp(-loss)
+    evaluated = np.ones_like(loss, bool)
+    if holes:
+        loss[0, :3] = [np.nan, np.inf, np.nan]
+        evaluated[-1] = False
+        loss[-1] = accuracy[-1] = np.nan
+    return Surface.make(
+        {"loss": loss, "accuracy": accuracy}, [x, y], evaluated, centre={"loss": 0.1 * scale, "accuracy": 0.9},
+        directions={"method": "random", "normalize": "filter", "labels": ["first direction", "second direction"]},
+        status="interrupted" if holes else "complete", message="stopped by Ctrl-C" if holes else "",
+        provenance=ORIGIN | {"mode": mode},
+    )  # fmt: skip
+
+
+def line(holes=True):
+    x = np.linspace(-1, 1, 21)
+    loss = 0.1 + 5 * x**2
+    evaluated = np.ones(21, bool)
+    if holes:
+        loss[-2:], loss[0], evaluated[0] = np.nan, np.nan, False
+    return Surface.make(
+        {"loss": loss, "error": 1 - np.exp(-loss)}, [x], evaluated, centre={"loss": 0.1, "error": 0.1},
+        directions={"labels": ["from a to b"]}, status="complete", message="", provenance=ORIGIN,
+    )  # fmt: skip
+
+
+def projection():
+    t = np.linspace(0, 1, 12)
+    points = np.stack([(1 - t) * np.cos(3 * t), (1 - t) * np.sin(3 * t)], 1) * 0.4
+    whole = 1.2 * np.hypot(*points.T)
+    return Projection.make(
+        np.arange(12) * 10, points, whole, 0.5 * whole, labels=["PC 1", "PC 2"], random_walk=0.4, provenance=ORIGIN
+    )
+
+
+def gradients():
+    estimates = {"coherence": 3.2, "alpha": 0.05, "noise_trace": 2.0, "noise_scale": 171.0}
+    return GradientStatistics.make(
+        estimates, {name: 0.1 * value for name, value in estimates.items()}, [0.5, 2.0, 30.0],
+        ["a.weight", "b.weight", "c.weight"], examples=64, status="complete", message="", provenance=ORIGIN,
+    )  # fmt: skip
+
+
+def conflict():
+    cosine = np.array([[1.0, -0.6, 0.2], [-0.6, 1.0, np.nan], [0.2, np.nan, 1.0]])
+    z = np.array([[9.0, -3.0, 1.0], [-3.0, 9.0, 0.0], [1.0, 0.0, 9.0]])
+    return GradientConflict.make(
+        ["cats", "dogs", "birds"], np.nan_to_num(cosine), cosine, z, [1.0, 2.0, 3.0], [10, 10, 10], status="complete",
+        message="", provenance=ORIGIN,
+    )  # fmt: skip
+
+
+def recording_lines(steps=400):
+    rng = np.random.default_rng(2)
+    lines = []
+    for step in range(steps):
+        loss = float("nan") if step == 77 else 2 * np.exp(-step / 100) + 0.1 * rng.uniform()
+        values = {"loss": loss, "lr": 0.1, "gradient_norm": rng.uniform(0.1, 2), "update_ratio": 1e-3}
+        lines.append({"step": step, "values": values})
+        if step % 40 == 0:
+            bad = step == 80
+            sharp = {"sharpness": 10 + step / 40, "sharpness_residual": 0.1, "threshold": 20.0, "edge": 0.7}
+            status = "not converged" if bad else "converged"
+            lines.append({"step": step, "metric": "sharpness", "values": sharp, "status": status, "seconds": 0.1})
+            coherence = {"gradient_coherence": 3.0, "gradient_coherence_stderr": 0.2}
+            lines.append({"step": step, "metric": "gradient_coherence", "values": coherence, "status": "complete"})
+            noise = {"noise_scale": 20.0 + step, "noise_scale_stderr": 30.0}
+            lines.append({"step": step, "metric": "noise_scale", "values": noise, "status": "complete"})
+            pairs = {
+                "conflict_rate": 0.4,
+                "conflict_significant_rate": 0.1,
+                "conflict_cosine": [[1.0, -0.2], [-0.2, 1.0]],
+            }
+            lines.append({"step": step, "metric": "gradient_conflict", "values": pairs, "status": "complete"})
+            lines.append({"step": step, "metric": "mine", "values": {"my_number": float(step)}, "status": "complete"})
+    return lines
+
+
+def recording(steps=310):
+    labels = {"conflict_cosine": ["cats", "dogs"]}
+    return Recording.from_lines({"status": "complete", "provenance": ORIGIN, "labels": labels}, recording_lines(steps))
+
+
+#: kind -> a result of it, made anew each time
+EVERY = {
+    "conflict": conflict,
+    "density": density,
+    "eigenpairs": eigenpairs,
+    "gradients": gradients,
+    "projection": projection,
+    "recording": recording,
+    "surface": plane,
+    "trace": trace,
+}

@@ -1,0 +1,237 @@
+"""Every kind of result, in every backend."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from io import BytesIO
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+import landscape.results as results
+from landscape.errors import InputError
+from landscape.plots import compare, draw
+from landscape.plots.registry import BACKENDS, VIEWS, view
+from landscape.plots.scales import Symlog, even_values, log_ticks, text
+from landscape.results.base import KINDS
+from tests.plots import made
+
+BOTH = pytest.mark.parametrize("backend", BACKENDS)
+KIND = pytest.mark.parametrize("kind", sorted(made.EVERY))
+
+
+def words(figure) -> list[str]:
+    """Every text in a figure of either backend."""
+    if hasattr(figure, "to_dict"):
+        found: list[str] = []
+
+        def walk(node):
+            if isinstance(node, dict):
+                found.extend(v for k, v in node.items() if k in ("text", "name") and isinstance(v, str))
+                found.extend(str(t) for t in node.get("ticktext", ()))
+                node = list(node.values())
+            if isinstance(node, list | tuple):
+                for item in node:
+                    walk(item)
+
+        walk(json.loads(figure.to_json())["layout"])
+        walk([{"name": trace.name} for trace in figure.data])
+        return found
+    figure.draw_without_rendering()
+    return [artist.get_text() for artist in figure.findobj(mpl.text.Text) if artist.get_text()]
+
+
+def picture(figure) -> bytes:
+    """The figure as bytes that are equal when the figures are."""
+    if hasattr(figure, "to_json"):
+        return figure.to_json().encode()
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=30)
+    return buffer.getvalue()
+
+
+def test_every_kind_has_a_view_and_a_sample():
+    assert set(VIEWS) == set(KINDS) == set(made.EVERY)
+    for kind in VIEWS:
+        parameters = inspect.signature(view(kind)).parameters
+        assert {"title", "size"} <= set(parameters)
+
+
+@BOTH
+@KIND
+def test_draws_with_words_and_leaves_global_state_alone(kind, backend):
+    result = made.EVERY[kind]()
+    before, used = dict(mpl.rcParams), mpl.get_backend(auto_select=False)
+    bytes_before = {name: v.values.tobytes() for name, v in result.dataset.variables.items() if v.dtype != object}
+    figure = result.plot(backend=backend)
+    found = words(figure)
+    assert any("eval mode" in w for w in found)
+    assert any("512 examples" in w for w in found)
+    assert dict(mpl.rcParams) == before
+    assert mpl.get_backend(auto_select=False) == used
+    for name, raw in bytes_before.items():
+        assert result.dataset.variables[name].values.tobytes() == raw
+    axes = [a for a in figure.axes if a.get_visible()] if backend == "matplotlib" else []
+    for a in axes:
+        if a.axison and a.get_label() != "<colorbar>":
+            assert a.get_xlabel() or a.get_xticklabels()
+            assert a.has_data()
+
+
+@BOTH
+@KIND
+def test_the_file_draws_what_memory_draws(kind, backend, tmp_path):
+    result = made.EVERY[kind]()
+    loaded = results.load(result.save(tmp_path / "a.nc"))
+    assert picture(draw(loaded, backend=backend)) == picture(draw(result, backend=backend))
+
+
+@BOTH
+@KIND
+def test_bad_names_are_refused_in_words(kind, backend):
+    result = made.EVERY[kind]()
+    with pytest.raises(InputError, match="no such plot option"):
+        result.plot(backend=backend, colour="red")
+    with pytest.raises(InputError, match="nonsense"):
+        result.plot("nonsense", backend=backend)
+    with pytest.raises(InputError, match="size must be"):
+        result.plot(backend=backend, size="large")
+
+
+def test_unknown_backend_and_subject_are_refused():
+    with pytest.raises(InputError, match="matplotlib, plotly"):
+        made.trace().plot(backend="gnuplot")
+    with pytest.raises(InputError, match="only results"):
+        draw([1, 2, 3])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("result", "options"),
+    [
+        (made.plane(), {"kind": "heatmap"}),
+        (made.plane(), {"kind": "surface", "trajectory": made.projection()}),
+        (made.plane(), {"trajectory": made.projection(), "levels": [0.1, 0.5, 2, 5], "title": "", "size": (5, 4)}),
+        (made.plane(False), {"limits": (0.2, 3), "log": False, "levels": 7}),
+        (made.plane(), {"quantity": "accuracy"}),
+        (made.line(), {"limits": (0, 2)}),
+        (made.line(), {"quantity": "error", "log": True}),
+        (made.eigenpairs(good=False), {}),
+        (made.trace(1), {}),
+        (made.trace(2), {"top": 3}),
+        (made.density(1), {"quantity": "counts"}),
+        (made.density(), {"width": 0.05, "quantity": "density"}),
+        (made.conflict(), {"quantity": "z"}),
+        (made.conflict(), {"quantity": "cosine_unbiased"}),
+        (made.gradients(), {"top": 2}),
+        (made.recording(20), {}),
+        (made.recording(9000), {"quantity": "loss"}),
+        *[(made.recording(100), {"quantity": q}) for q in ("sharpness", "threshold", "gradient_conflict", "my_number")],
+    ],
+)
+def test_options_and_corners(result, options, backend):
+    figure = draw(result, backend=backend, **options)
+    assert picture(figure)
+
+
+@BOTH
+def test_values_without_any_finite_one_are_drawn(backend):
+    surface = made.plane()
+    surface.dataset["loss"][:] = np.nan
+    for kind in ("contour", "heatmap", "surface"):
+        assert words(surface.plot(backend=backend, kind=kind))
+    flat = made.plane(holes=False)
+    flat.dataset["loss"][:] = 1.0
+    assert picture(flat.plot(backend=backend))
+
+
+@BOTH
+def test_holes_are_counted_apart(backend):
+    found = " ".join(words(made.plane().plot(backend=backend)))
+    assert "not evaluated (9)" in found
+    assert "not finite (3)" in found
+    assert "INTERRUPTED" in found
+
+
+@BOTH
+def test_names_are_never_markup(backend):
+    result = made.recording(20)
+    lines = made.recording_lines(20)
+    lines.append({"step": 0, "metric": "x", "values": {"<a href='x'>$a_b$": 1.0}, "status": "complete"})
+    result = results.Recording.from_lines({"status": "complete", "title": "<b>$x^{$</b>"}, lines)
+    found = " ".join(words(result.plot(backend=backend)))
+    assert "$" in found
+    assert "<a href" not in found or backend == "matplotlib"
+
+
+def test_comparison_shares_one_scale():
+    named = {"a": made.plane(), "b": made.plane(False, scale=30.0), "c": made.plane(False)}
+    figure = compare(named, backend="plotly")
+    shown = [t for t in figure.data if t.type == "contour"]
+    assert len(shown) == 3
+    assert {t.coloraxis for t in shown} == {"coloraxis"}
+    assert len({json.dumps(t.contours.to_plotly_json()) for t in shown}) == 1
+    drawn = compare(named, kind="heatmap")
+    meshes = [m for m in drawn.findobj(mpl.collections.QuadMesh) if m.axes.get_label() != "<colorbar>"]
+    assert len({m.get_clim() for m in meshes}) == 1
+    assert sum(a.get_label() == "<colorbar>" for a in drawn.axes) == 1
+    differing = compare({"a": made.plane(), "b": made.plane(mode="train")})
+    assert any("MODES DIFFER" in w for w in words(differing))
+
+
+@BOTH
+def test_comparison_of_lines_and_refusals(backend):
+    assert {"a", "b"} <= set(words(compare({"a": made.line(), "b": made.line(False)}, backend=backend)))
+    with pytest.raises(InputError, match="lines cannot be compared"):
+        compare({"a": made.line(), "b": made.plane()}, backend=backend)
+    with pytest.raises(InputError, match="named surfaces"):
+        compare([made.plane()], backend=backend)
+    with pytest.raises(InputError, match="flat"):
+        compare({"a": made.plane()}, backend=backend, kind="surface")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "pie"},
+        {"levels": 0},
+        {"levels": [2, 1]},
+        {"levels": True},
+        {"log": "yes"},
+        {"limits": (3, 1)},
+        {"limits": (-1, 1), "log": True},
+        {"trajectory": 3},
+    ],
+)
+def test_bad_surface_options_are_refused(options):
+    with pytest.raises(InputError):
+        made.plane().plot(**options)
+
+
+def test_density_integrates_to_one_and_shows_a_single_eigenvalue():
+    from landscape.plots.views.density import atom_floor, eigenvalue_axis, node_grid
+
+    result = made.density()
+    axis = eigenvalue_axis(result)
+    assert isinstance(axis.scale, Symlog)
+    grid = node_grid(result, axis, None)
+    assert np.trapezoid(result.density(grid), grid) == pytest.approx(1, abs=2e-3)
+    peak = result.density(grid)[np.abs(grid - 80) < 1].max()
+    assert peak > 0.5 * atom_floor(result, grid, axis, None)
+
+
+def test_scales():
+    scale = Symlog(0.1)
+    values = np.array([-100.0, -0.1, -0.05, 0.0, 0.1, 3.0])
+    assert np.allclose(scale.inverse(scale.forward(values)), values)
+    assert (np.diff(scale.forward(np.sort(values))) > 0).all()
+    assert list(scale.ticks(-1, 100)) == [-1, 0, 1, 10, 100]
+    assert list(log_ticks(0.1, 1)) == [0.1, 0.2, 0.5, 1]
+    assert [text(v) for v in (0, -0.25, 1e-5, 2.5e7, 1000)] == ["0", "−0.25", "10⁻⁵", "2.5·10⁷", "1000"]
+    for low, high in ((0, 1), (-3.2, 8.1), (5, 5)):
+        found = even_values(low, high, 10)
+        assert found[0] <= low
+        assert found[-1] >= high
+        assert 4 <= len(found) <= 25
