@@ -70,7 +70,7 @@ class Batches:
 
     def _read(self) -> Iterator[Any]:
         """Read the source, inside :meth:`undisturbed` only: a source that shuffles does it the same way each time."""
-        first = self._checksum is None
+        known = self._checksum
         held: list[Any] | None = None if self._streams else []
         held_bytes, examples, count, checksum = 0, 0, 0, 0.0
         digest = hashlib.blake2b(digest_size=8)
@@ -84,7 +84,7 @@ class Batches:
             count += 1
             checksum += sum(_weighted_sum(t) for t in tensors)
             if held is not None:
-                for t in tensors if first else ():
+                for t in tensors if known is None else ():
                     digest.update(t.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
                 held_bytes += sum(t.numel() * t.element_size() for t in tensors)
                 held.append(batch)
@@ -94,13 +94,13 @@ class Batches:
         if count == 0:
             raise InputError("the data holds no batch", got="an empty loader", why="there is nothing to average over",
                              fix="check the data set's length and drop_last")  # fmt: skip
-        if first:
+        if known is None:
             self._checksum, self.examples, self.count = checksum, examples, count
             self.fingerprint = digest.hexdigest()
-        elif examples != self.examples or abs(checksum - self._checksum) > 1e-6 * max(1.0, abs(self._checksum)):
+        elif examples != self.examples or abs(checksum - known) > 1e-6 * max(1.0, abs(known)):
             raise DataChangedError(
                 "two passes over the data differ",
-                got=f"{examples} examples against {self.examples}, sums {checksum:.8g} against {self._checksum:.8g}",
+                got=f"{examples} examples against {self.examples}, sums {checksum:.8g} against {known:.8g}",
                 why="every product would be of another operator",
                 fix="switch augmentation and drop_last off, or pass list(loader) to keep one draw of the data",
             )
@@ -197,7 +197,7 @@ def _check_loader(loader: torch_data.DataLoader[Any]) -> None:
     if isinstance(sampler, torch_data.RandomSampler):
         draws = draws or sampler.num_samples != len(sampler.data_source)
     size = getattr(batches, "batch_size", loader.batch_size)
-    drops = shuffles and getattr(batches, "drop_last", False) and size and len(sampler) % size
+    drops = shuffles and getattr(batches, "drop_last", False) and size and len(sampler) % size  # type: ignore[arg-type]
     if draws or drops:
         raise InputError(
             "each pass over the loader must see the same examples",

@@ -33,8 +33,8 @@ def _accuracy(terms: Terms, loss: Any) -> tuple[torch.Tensor, torch.Tensor | flo
         truth = targets.argmax(1) if targets.shape == outputs.shape else targets
     else:
         predicted, truth = (outputs > 0).long(), (targets > 0.5).long()
-    counted = truth != getattr(loss.criterion, "ignore_index", None)
-    counted = counted if isinstance(counted, torch.Tensor) else torch.ones_like(truth, dtype=torch.bool)
+    ignored = getattr(loss.criterion, "ignore_index", None)
+    counted = torch.ones_like(truth, dtype=torch.bool) if ignored is None else truth != ignored
     return ((predicted == truth) & counted).sum(), counted.sum()
 
 

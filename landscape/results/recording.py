@@ -91,7 +91,7 @@ class Recording(Result):
     @property
     def metrics(self) -> list[str]:
         """Names of the scheduled metrics that have records."""
-        return [name.removesuffix("_status") for name in self.dataset.data_vars if str(name).endswith("_status")]
+        return [str(name).removesuffix("_status") for name in self.dataset.data_vars if str(name).endswith("_status")]
 
     def series(self, name: str) -> xr.DataArray:
         """Return one recorded quantity with its steps; raise ``KeyError`` naming what there is."""
