@@ -26,11 +26,13 @@ class Rule:
     """What one kind of optimizer does to a gradient.
 
     ``denominator(group, state)`` is what the step divides the gradient by, element by element, without
-    the learning rate; ``threshold(group)`` is c, the curvature of P^-1/2 H P^-1/2 at the edge.
+    the learning rate; ``threshold(group)`` is c, the curvature of P^-1/2 H P^-1/2 at the edge;
+    ``caveat(group, state)`` says in words when c does not hold yet.
     """
 
     denominator: Callable[[Group, Mapping[str, Any]], torch.Tensor | float]
     threshold: Callable[[Group], float]
+    caveat: Callable[[Group, Mapping[str, Any]], str] = lambda group, state: ""
 
 
 def _plain(group: Group, state: Mapping[str, Any]) -> float:
@@ -71,12 +73,22 @@ def _nadam_threshold(group: Group) -> float:
     return _adam_threshold(group) / (1 + 2 * b)
 
 
+def _nadam_caveat(group: Group, state: Mapping[str, Any]) -> str:
+    """Torch's NAdam raises its momentum μ_t towards β1 over tens of thousands of steps; c is for μ_t = β1."""
+    b = float(group["betas"][0])
+    mu = b * (1 - 0.5 * 0.96 ** (float(state["step"]) * group["momentum_decay"]))
+    now, c = _adam_threshold(group) * (1 - b) / (1 + b - 2 * mu * b), _nadam_threshold(group)
+    if abs(now / c - 1) < 0.01:
+        return ""
+    return f"NAdam's momentum is still warming up: its edge is at {now:.3g} now, and c = {c:.3g} is where it tends to"
+
+
 #: The optimizers whose edge is known; subclasses follow their nearest listed base.
 RULES: dict[type[optim.Optimizer], Rule] = {
     optim.SGD: Rule(_plain, _sgd_threshold),
     optim.Adam: Rule(_adam, _adam_threshold),
     optim.AdamW: Rule(_adam, _adam_threshold),
-    optim.NAdam: Rule(_adam, _nadam_threshold),
+    optim.NAdam: Rule(_adam, _nadam_threshold, _nadam_caveat),
     optim.RMSprop: Rule(_rmsprop, lambda group: 2 + 2 * group["momentum"]),
 }
 
@@ -119,7 +131,7 @@ def preconditioner(optimizer: optim.Optimizer, parameters: Mapping[str, torch.Te
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     scale = torch.zeros(space.n, dtype=space.dtype, device=space.device)
     decay = torch.zeros_like(scale)
-    thresholds, rates = set(), set()
+    thresholds, rates, notes = set(), set(), set()
     for (name, p), part, shift in zip(parameters.items(), space.split(scale), space.split(decay), strict=True):
         group = groups.get(id(p))
         if group is None:
@@ -143,11 +155,14 @@ def preconditioner(optimizer: optim.Optimizer, parameters: Mapping[str, torch.Te
         part.copy_((rate / torch.as_tensor(below, dtype=torch.float64, device=space.device)).sqrt())
         shift.fill_(0.0 if _decoupled(group) else float(group["weight_decay"]))
         thresholds.add(rule.threshold(group))
+        notes.add(rule.caveat(group, optimizer.state.get(p, {})))
         rates.add(rate)
     if not thresholds:
         raise InputError("the optimizer moves none of the selected parameters", got=type(optimizer).__name__,
                          fix="pass the optimizer that trains this model, or select other parameters")  # fmt: skip
-    note = "" if len(thresholds) == 1 else "momentum differs between parameter groups: the smallest threshold is used"
+    if len(thresholds) > 1:
+        notes.add("momentum or decay differs between parameter groups: the smallest threshold is used")
+    note = "; ".join(sorted(notes - {""}))
     single = rule.denominator is _plain and len(rates) == 1
     return Preconditioner(scale, decay, min(thresholds), rates.pop() if single else float("nan"),
                           type(optimizer).__name__, note)  # fmt: skip
