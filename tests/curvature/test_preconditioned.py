@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -141,6 +142,19 @@ def test_nadam_by_its_recursion(beta1: float, decay: float) -> None:
         return float(torch.linalg.eigvals(torch.tensor(rows, dtype=torch.float64)).abs().max())
 
     assert radius(by.c * 0.999) < 1 < radius(by.c * 1.001)
+
+
+@pytest.mark.parametrize("steps", [100, 1000])
+def test_nadam_says_where_its_edge_is_before_its_momentum_is_there(steps: int) -> None:
+    make = second_moment(optim.NAdam)
+    model, optimizer = start(make, steps)
+    note = ls.preconditioned(ls.Hessian(quadratic_objective(model)), optimizer).by.note
+    said = float(re.search(r"its edge is at ([\d.]+) now", note)[1])
+    assert critical_rate(make, steps) == pytest.approx(said, rel=5e-3)
+    late = optim.NAdam([model.x], momentum_decay=1e3)
+    model.x.grad = torch.ones_like(model.x)
+    late.step()
+    assert ls.preconditioned(ls.Hessian(quadratic_objective(model)), late).by.note == ""
 
 
 @pytest.mark.parametrize(
