@@ -181,7 +181,7 @@ def _recording(result: Recording) -> str:
     if "loss" in result.dataset and result.dataset["loss"].dims == ("step",):
         bad_steps = int((~np.isfinite(result.dataset["loss"].to_numpy())).sum())
         if bad_steps:
-            parts.append(f"The loss is not finite (NaN or infinite) at {bad_steps} steps.")
+            parts.append(f"The loss is not finite (NaN or infinite) at {bad_steps} step{'s' if bad_steps > 1 else ''}.")
     if "sharpness" in result.dataset:
         parts.append(
             "Sharpness is the largest curvature of the loss; above the dashed threshold a plain gradient step "

@@ -30,5 +30,5 @@ def projection(result: Projection, *, title: str | None = None, size: tuple[floa
         ],
         title=f"Outside the plane: {result.hidden_share:.1%} (a random walk: {result.random_walk_share:.1%})",
     )
-    what = f"Training path of {len(steps)} snapshots"
+    what = f"Training path of {len(steps)} snapshot{'s' if len(steps) > 1 else ''}"
     return Sheet(*heading(result, what, title), [[plane, hidden]], check_size(size, (11.5, 4.9)), [1.15, 1.0])

@@ -92,7 +92,8 @@ def panels_of(result: Recording) -> dict[str, Curves | Panel]:
         found = [v for v in kind.variables if v in series]
         found += sorted(v for v in left if name == "lr" and v.startswith("lr_"))
         left -= set(found)
-        if any(np.isfinite(series[v].values).any() for v in found):
+        found = [v for v in found if np.isfinite(series[v].values).any() or v == "loss"]
+        if found:
             panels[name] = _panel(name, kind, {v: series[v] for v in found}, series)
     for name in [v for v in series if v in left and series[v].values.ndim == 1]:
         if np.isfinite(series[name].values).any():

@@ -78,7 +78,8 @@ def shares(result: TraceResult, top: int) -> Bars:
     if count > 1:
         half = stats.t.ppf(0.975, count - 1) * columns.std(axis=0, ddof=1) / count**0.5
     whole = result.estimate
-    texts = [f"{mean / whole:.0%}".replace("-", "−") if whole else "" for mean in means]
+    certain = abs(whole) > 2 * result.stderr  # else a share of it means nothing
+    texts = [f"{mean / whole:.0%}".replace("-", "−") if certain else "" for mean in means]
     return Bars(
         labels,
         means,

@@ -44,6 +44,8 @@ def curves(axes: Axes, panel: Curves) -> None:
 
 def legend(axes: Axes, **where: Any) -> None:
     """Add a legend with a light ground."""
+    if "handles" not in where and not axes.get_legend_handles_labels()[0]:
+        return
     found = axes.legend(
         **({"loc": "best"} | where), fontsize=style.SMALL, frameon=True, framealpha=0.8, edgecolor="none", borderpad=0.3
     )

@@ -186,11 +186,12 @@ def matrix(figure: go.Figure, place: Place, panel: Matrix) -> None:
             hovertemplate="%{customdata}: %{z:.3f}<extra></extra>", colorbar=colour_bar(place, panel.label), **on,
         )
     )  # fmt: skip
-    for row, column in np.argwhere(panel.marked):
-        figure.add_shape(
-            type="rect", xref=place.x, yref=place.y, x0=column - 0.46, x1=column + 0.46, y0=row - 0.46, y1=row + 0.46,
-            line={"width": 2.5, "color": "#222222"},
-        )  # fmt: skip
+    frame = {"type": "rect", "xref": place.x, "yref": place.y, "line": {"width": 2.5, "color": "#222222"}}
+    frames = [
+        {"x0": column - 0.46, "x1": column + 0.46, "y0": row - 0.46, "y1": row + 0.46, **frame}
+        for row, column in np.argwhere(panel.marked).tolist()
+    ]
+    figure.layout.shapes = [*figure.layout.shapes, *frames]  # one by one is slow
     common = {"showgrid": False, "ticks": "", "constrain": "domain", "showline": False, "tickmode": "array"}
     figure.layout[place.axis("x")].update(
         {"tickvals": columns, "ticktext": [plain(name) for name in panel.columns], **common}
