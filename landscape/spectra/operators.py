@@ -44,7 +44,7 @@ class Operator:
         source = self._source
         if isinstance(source, torch.Tensor | np.ndarray):
             dense = torch.as_tensor(source)
-            scale = float(dense.abs().max()) if dense.numel() else 0.0
+            scale = float(dense.abs().nan_to_num(0.0, posinf=0.0).max()) if dense.numel() else 0.0
             symmetric = bool(torch.allclose(dense, dense.T, atol=1e-5 * scale, rtol=0, equal_nan=True))
         else:
             symmetric = getattr(source, "symmetric", True)

@@ -10,18 +10,19 @@ class Settings:
     """Everything that decides the demo's numbers; printed in its report."""
 
     width: int = 12
-    blocks: int = 7
-    epochs: int = 30
+    blocks: int = 6
+    epochs: int = 25
     batch: int = 64
     learning_rate: float = 0.1
     momentum: float = 0.9
-    record_every: int = 25
+    record_every: int = 40
     snapshot_every: int = 20
-    probe: int = 256
-    examples: int = 512
+    probe: int = 128
+    examples: int = 256
     eigenvalues: int = 10
-    probes: int = 6
-    steps: int = 50
+    trace_products: int = 64
+    probes: int = 4
+    steps: int = 40
     points: int = 25
     seed: int = 0
 
@@ -29,6 +30,6 @@ class Settings:
     def quick(cls) -> Settings:
         """Return the same demo, smaller."""
         return cls(
-            width=8, blocks=4, epochs=10, record_every=25, snapshot_every=10, probe=128, examples=256, probes=4,
-            steps=30, points=13,
+            width=8, blocks=3, epochs=8, record_every=40, snapshot_every=8, probe=64, examples=128,
+            trace_products=32, probes=3, steps=25, points=11,
         )  # fmt: skip

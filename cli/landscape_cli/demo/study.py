@@ -110,7 +110,7 @@ class Study:
         self._keep(f"The {s.eigenvalues} largest eigenvalues, {name} network", f"eigenvalues-top-{name}", top)
         low = ls.eigsh(hessian, 1, "SA", tol=1e-2, seed=s.seed)
         self._keep(f"The smallest eigenvalue, {name} network", f"eigenvalue-bottom-{name}", low)
-        trace = ls.trace(hessian, 0.05, max_products=200, seed=s.seed)
+        trace = ls.trace(hessian, products=s.trace_products, seed=s.seed)
         self._keep(f"Trace of the Hessian, {name} network", f"trace-{name}", trace)
         density = ls.spectral_density(hessian, probes=s.probes, steps=s.steps, seed=s.seed)
         self._keep(f"Density of the Hessian's eigenvalues, {name} network", f"density-{name}", density)
