@@ -72,9 +72,10 @@ class GradientStatistics(Result):
 class GradientConflict(Result):
     """Cosines between the gradients of tasks (or classes, or domains), with what noise alone would do.
 
-    ``cosine`` (task, other) is between the measured mean gradients; ``cosine_unbiased`` corrects both
-    norms for noise (NaN where a task's signal cannot be told from noise); ``z`` is the inner product in
-    units of its standard error: below -1.96 is a conflict that noise does not explain.
+    ``cosine`` (task, other) is between the measured mean gradients; ``cosine_unbiased`` corrects the inner
+    product and both norms for noise (NaN where a task's signal cannot be told from noise); ``z`` is the unbiased
+    inner product in units of its standard error, as a normal score: below -1.96 is a conflict that noise
+    does not explain. ``cosine_by_parameter`` (task, other, parameter) splits the first by named parameter.
     """
 
     kind = "conflict"
@@ -89,12 +90,18 @@ class GradientConflict(Result):
         norms: Any,
         examples: Any,
         *,
+        cosine_by_parameter: Any = None,
+        parameters: list[str] | None = None,
         status: str,
         message: str,
         provenance: dict[str, Any],
     ) -> GradientConflict:
-        """Label the (task, other) matrices and the (task,) vectors."""
+        """Label the (task, other) matrices, the (task,) vectors and the (task, other, parameter) array."""
         pair = ("task", "other")
+        split = {}
+        if cosine_by_parameter is not None:
+            label = {"long_name": "cosine of mean gradients, by parameter"}
+            split = {"cosine_by_parameter": ((*pair, "parameter"), host(cosine_by_parameter, np.float64), label)}
         return cls._build(
             {
                 "cosine": (pair, host(cosine, np.float64), {"long_name": "cosine of mean gradients"}),
@@ -106,8 +113,9 @@ class GradientConflict(Result):
                 "z": (pair, host(z, np.float64), {"long_name": "inner product / standard error"}),
                 "norm": ("task", host(norms, np.float64), {"long_name": "norm of the mean gradient"}),
                 "examples": ("task", host(examples, np.int64)),
+                **split,
             },
-            {"task": tasks, "other": tasks},
+            {"task": tasks, "other": tasks} | ({"parameter": parameters} if split else {}),
             status=status,
             message=message,
             provenance=provenance,
