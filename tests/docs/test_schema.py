@@ -1,0 +1,78 @@
+"""The page on files says what is in the files, and the table of checks names tests that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import landscape as ls
+from landscape.results import Result
+from landscape.results.base import KINDS, SCHEMA, STATUSES
+from tests.docs.given import given
+from tests.docs.pages import ROOT
+
+FILES = ROOT / "docs" / "pages" / "how-to" / "results-and-files.md"
+CHECKS = ROOT / "docs" / "pages" / "what-we-check.md"
+COMMON = {"landscape_kind", "landscape_schema", "status", "message", "provenance"}
+
+
+def _rows(page: Path) -> dict[str, list[str]]:
+    """Return the tables' rows by the name in their first cell."""
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: cells.split(" | ") for name, cells in rows}
+
+
+def _names(text: str) -> set[str]:
+    return set(re.findall(r"`(\w+)`", text))
+
+
+def _results(tmp_path: Path) -> dict[str, Any]:
+    g = given()
+    objective = ls.Objective(g["model"], g["criterion"], g["loader"])
+    hessian = ls.Hessian(objective)
+    out = tmp_path / "run"
+    with ls.Monitor(objective, g["optimizer"], metrics=["gradient_coherence"], every=5, snapshots=5, out=out):
+        g["train"](4)
+    run = ls.load(out)
+    path = ls.Trajectory.from_run(run)
+    plane = ls.directions.pca(path, objective)
+    made = [
+        ls.eigsh(hessian, k=2),
+        ls.trace(hessian, products=4),
+        ls.spectral_density(hessian, probes=2, steps=4),
+        ls.surface(objective, plane, points=3),
+        path.project(plane, objective),
+        ls.gradient_statistics(objective),
+        ls.gradient_conflict(objective),
+        run,
+    ]
+    return {result.kind: result for result in made}
+
+
+def test_every_kind_of_file_is_described(tmp_path: Path) -> None:
+    rows, results = _rows(FILES), _results(tmp_path)
+    assert set(results) == set(KINDS)
+    for kind, result in results.items():
+        assert kind in rows, f"{FILES.name} does not describe {kind}"
+        result.save(tmp_path / f"{kind}.nc")
+        stored: Result = ls.load(tmp_path / f"{kind}.nc")
+        variables, attributes = rows[kind][0], rows[kind][1] if len(rows[kind]) > 1 else ""
+        if kind not in ("recording", "surface"):  # whose variables are named by what was measured
+            assert set(stored.dataset.data_vars) == _names(variables) - {"save"}, kind
+        assert set(stored.dataset.attrs) - COMMON == _names(attributes), kind
+
+
+def test_statuses_and_schema_are_described() -> None:
+    text = FILES.read_text(encoding="utf-8")
+    assert all(f"| `{status}` | {'yes' if ok else 'no'}" in text for status, ok in STATUSES.items())
+    assert f"an integer, {SCHEMA} now" in text
+
+
+@pytest.mark.parametrize("page", [CHECKS, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_named_files_exist(page: Path) -> None:
+    named = set(re.findall(r"`((?:tests|docs|landscape)/[\w./-]+)`", page.read_text(encoding="utf-8")))
+    missing = sorted(name for name in named if not (ROOT / name).exists())
+    assert not missing, f"{page.name} names what is not there: {', '.join(missing)}"
