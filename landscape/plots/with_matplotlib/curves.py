@@ -123,7 +123,7 @@ def path(axes: Axes, shown: Path) -> LineCollection:
         )
     for index, marker, name in ((0, "o", "start"), (-1, "s", "end")):
         axes.plot(
-            shown.x[index], shown.y[index], marker=marker, markersize=8, linestyle="", zorder=4.3,
+            shown.x[index], shown.y[index], marker=marker, markersize=9.5, linestyle="", zorder=4.3,
             label=f"{name} (step {shown.steps[index]})",
             markerfacecolor=style.STEPS[0 if index == 0 else -1], markeredgecolor=style.INK, markeredgewidth=1.0,
         )  # fmt: skip

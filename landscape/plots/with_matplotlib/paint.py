@@ -38,7 +38,7 @@ def paint(sheet: Sheet) -> Figure:
     below = wrap(sheet.subtitle, sheet.size[0])
     head = (0.36 if sheet.title else 0.0) + 0.19 * len(below) + 0.08
     top = 1 - head / sheet.size[1]
-    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, top))
+    engine = ConstrainedLayoutEngine(rect=(0, 0, 1 - 0.1 / sheet.size[0], top))
     figure = Drawing(figsize=sheet.size, dpi=100, layout=engine, facecolor="white")
     widths = sheet.widths or [1.0] * len(sheet.rows[0])
     grid = figure.add_gridspec(len(sheet.rows), len(sheet.rows[0]), width_ratios=widths)

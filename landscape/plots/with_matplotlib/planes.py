@@ -56,7 +56,7 @@ def plane(axes: Axes, panel: Plane) -> None:
         scale_bar(axes.figure, panel, axes)
     if panel.centre and _inside(panel):
         axes.plot(
-            0, 0, marker="*", markersize=11, markerfacecolor="white", markeredgecolor=style.INK, linestyle="",
+            0, 0, marker="*", markersize=9, markerfacecolor="white", markeredgecolor=style.INK, linestyle="",
             zorder=4.5, label="centre",
         )  # fmt: skip
     if panel.path is not None:
@@ -131,7 +131,12 @@ def space(axes: Any, panel: Space) -> None:
             markeredgecolor=style.INK, linestyle="", label="centre", zorder=5,
         )  # fmt: skip
     if flat.path is not None and flat.path.z is not None:
-        axes.plot(flat.path.x, flat.path.y, flat.path.z, color=style.STEPS[-3], linewidth=2, label="path", zorder=4)
+        points = np.stack([flat.path.x, flat.path.y, flat.path.z], axis=1)
+        axes.plot(*points.T, color=style.STEPS[-3], linewidth=2, zorder=4)
+        for index, mark, name in ((0, "o", "start"), (-1, "s", "end")):
+            look: dict[str, Any] = {"markerfacecolor": style.STEPS[index], "markeredgecolor": style.INK}
+            label = f"{name} (step {flat.path.steps[index]})"
+            axes.plot(*points[[index]].T, marker=mark, markersize=7, linestyle="", zorder=4.5, label=label, **look)
     axes.set_zticks(list(flat.ticks), [plain(words) for words in flat.ticks.values()])
     axes.set_zlim(flat.low, flat.high)
     axes.set_zlabel(plain(flat.label), fontsize=style.LABEL, color=style.INK)
