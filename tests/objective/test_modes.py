@@ -381,3 +381,39 @@ def test_numpy_points() -> None:
     close(objective.value(at), objective.value(objective.vector() * 2), 0)
     by_name = {name: np.asarray(t) for name, t in objective.space.unflatten(objective.vector() * 2).items()}
     close(objective.value(by_name), objective.value(at), 0)
+
+
+class Counting(nn.Module):
+    """A layer whose output depends on a buffer that it changes, as spectral normalisation's does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.ones((), dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        return x * self.count
+
+
+@pytest.mark.parametrize("sizes", [SIZES, N], ids=["batches", "one batch"])
+def test_a_buffer_that_counts_passes_does_not_count_ours(sizes: Any) -> None:
+    p = problem("linear")
+    expected = truth(Problem(nn.Sequential(p.model, Counting()), p.loss, p.inputs, p.targets), hessian=False)
+    model = nn.Sequential(p.model, Counting())
+    with harmless(model):
+        objective = ls.Objective(model, p.loss, p.batches(sizes), mode="train")
+        H = ls.Hessian(objective)
+        v = torch.ones(objective.space.n)
+        for _ in range(2):
+            close(objective.value(), expected.value, 1e-12)
+            close(objective.gradient(), expected.gradient, 1e-12)
+            assert torch.equal(H @ v, ls.Hessian(objective) @ v)
+
+
+def test_a_point_of_one_parameter_is_a_copy_too() -> None:
+    p = problem("linear")
+    objective = ls.Objective(p.model, p.loss, p.batches(), params="bias")
+    before = objective.point().vector
+    value = before.clone()
+    p.model.bias.data.add_(1)
+    assert torch.equal(before, value)
