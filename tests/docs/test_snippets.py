@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+import landscape_cli.commands  # noqa: F401  registers every command
 from landscape import progress
+from landscape_cli.main import app
 from tests.docs.given import given
 from tests.docs.pages import PAGES, ROOT, blocks, commands, given_names, name_of
 
+RUN_HERE = "<!-- commands run here -->"
 WITH_PYTHON = [page for page in PAGES if page.exists() and blocks(page, "python")]
 WITH_COMMANDS = [page for page in PAGES if page.exists() and commands(page)]
 
@@ -48,14 +50,17 @@ def test_every_skipped_block_is_one(page: Path) -> None:
     assert comments == sum(bool(block.not_run) for block in blocks(page, "python")) if comments else True
 
 
+def _landscape(*arguments: str) -> Result:
+    """Run ``landscape`` in this process: a process for each would take seconds to load PyTorch."""
+    return CliRunner(env={"COLUMNS": "250", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, arguments)
+
+
 @cache
 def _help(*command: str) -> str:
     """Return what ``landscape ... --help`` prints."""
-    program = Path(sys.executable).with_name("landscape")
-    where = {**os.environ, "COLUMNS": "250", "NO_COLOR": "1", "TERM": "dumb"}
-    done = subprocess.run([program, *command, "--help"], capture_output=True, text=True, env=where, check=False)
-    assert done.returncode == 0, f"`landscape {' '.join(command)} --help` fails: {done.stderr or done.stdout}"
-    return done.stdout
+    done = _landscape(*command, "--help")
+    assert done.exit_code == 0, f"`landscape {' '.join(command)} --help` fails: {done.output}"
+    return done.output
 
 
 def _check_landscape(words: list[str]) -> str:
@@ -87,6 +92,23 @@ def test_command_lines_parse(page: Path) -> None:
         if fault:
             faults.append(f"{name_of(page)}:{line}: {command}: {fault}")
     assert not faults, "\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize("page", [p for p in WITH_COMMANDS if RUN_HERE in p.read_text("utf-8")], ids=name_of)
+def test_command_lines_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of a page that says so run in order, beside the files that its Python blocks show and write."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    namespace = {"__name__": "snippet"}
+    for block in blocks(page, "python"):
+        if named := re.match(r"# ([\w.]+\.py)\n", block.text):
+            (tmp_path / named[1]).write_text(block.text, encoding="utf-8")
+        exec(block.text, namespace)
+    for line, command in commands(page):
+        program, *words = shlex.split(command)
+        assert program == "landscape", f"{name_of(page)}:{line}: {program} is not run here"
+        done = _landscape(*words)
+        assert done.exit_code == 0, f"{name_of(page)}:{line}: {command}: {done.output} {done.exception!r}"
 
 
 def test_planted_mistakes_are_found() -> None:
