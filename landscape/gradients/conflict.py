@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from landscape.gradients.groups import GroupSums, check_groups, jackknife, not_finite_message
+from landscape.gradients.groups import GroupSums, check_groups, count_examples, jackknife, not_finite_message
 from landscape.gradients.pairs import independent, shared
 from landscape.gradients.per_example import per_example
 from landscape.gradients.tasks import add_classes, check_tasks, labels
@@ -63,8 +63,9 @@ def gradient_conflict(
     group. ``cosine`` is of the measured gradients, this shared noise included. If the same examples stand
     at other positions, all three contain it.
 
-    Cost: one pass of per-example gradients over each task. Memory: ``groups`` vectors of n float64 numbers a
-    task and a block of gradients (256 MiB); groups are fewer where that would be more than 1 GiB, at least 2.
+    Cost: one pass of per-example gradients over each task, after the data are counted. Memory: ``groups``
+    vectors of n float64 numbers a task and a block of gradients (256 MiB); groups are fewer where that would be
+    more than 1 GiB, at least 2.
 
     References
     ----------
@@ -73,17 +74,19 @@ def gradient_conflict(
     """
     split = isinstance(tasks, Objective)
     if isinstance(tasks, Objective):
-        objectives, names = {"": tasks}, [f"class {label}" for label in labels(tasks, by)]
+        objectives = {"": tasks}
+        counts = {f"class {label}": count for label, count in labels(tasks, by).items()}
     else:
         objectives = dict(tasks)
         check_tasks(objectives)
-        names = list(objectives)
+        counts = {name: count_examples(objective) for name, objective in objectives.items()}
     space = next(iter(objectives.values())).space
-    count = check_groups(groups, space, len(names))
-    sums = {name: GroupSums(space, count) for name in names}
+    most = check_groups(groups, space, len(counts))
+    sums = {name: GroupSums(space, most, count) for name, count in counts.items()}
+    total = sum(counts.values())
     methods: set[str] = set()
     interrupted = False
-    with Cost() as cost, Bar("gradient conflict", total=_examples(objectives) or None) as bar:
+    with Cost() as cost, Bar("gradient conflict", total=total) as bar:
         try:
             for name, objective in objectives.items():
                 with closing(per_example(objective, method=method)) as stream:  # type: ignore[type-var]
@@ -100,12 +103,11 @@ def gradient_conflict(
             interrupted = True
     status, message = _status(sums)
     if interrupted:
-        done, total = sum(s.examples for s in sums.values()), _examples(objectives)
-        status = "interrupted"
-        message = f"stopped by Ctrl-C after {done}{f' of {total}' if total else ''} examples; {message}"
+        done = sum(s.examples for s in sums.values())
+        status, message = "interrupted", f"stopped by Ctrl-C after {done} of {total} examples; {message}"
     facts = {name: o.provenance() for name, o in objectives.items()}
     return GradientConflict.make(
-        names,
+        list(sums),
         **_compare(list(sums.values()), shared if not split else independent),
         norms=[float(s.mean().norm()) for s in sums.values()],
         examples=[s.examples for s in sums.values()],
@@ -115,7 +117,7 @@ def gradient_conflict(
         provenance=collect(
             cost,
             method=", ".join(sorted(methods)),
-            groups=count,
+            groups=most,
             passes=1,
             **(facts[""] if split else {"tasks": facts}),
         ),
@@ -184,9 +186,3 @@ def _status(sums: dict[str, GroupSums]) -> tuple[str, str]:
     if few:
         message += f"; {', '.join(few[:5])}: too few examples for an error bar worth the name"
     return "complete", message
-
-
-def _examples(objectives: Mapping[str, Objective]) -> int:
-    """Return the number of examples, 0 where a first pass has still to count them."""
-    counts = [o.batches.examples for o in objectives.values()]
-    return sum(counts) if all(counts) else 0

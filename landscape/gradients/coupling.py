@@ -34,7 +34,7 @@ def refuse_coupled(objective: Objective) -> None:
             )
 
 
-def check_additive(objective: Objective, batch: Batch, differentiate: Differentiator) -> bool:
+def check_additive(objective: Objective, batch: Batch, differentiate: Differentiator, chunk: int) -> bool:
     """Compare a few examples' gradients with that of the batch they make; return whether there was one to compare."""
     rows = slice(0, min(CHECKED, batch.size))
     leaves = batch.leaves()
@@ -54,12 +54,13 @@ def check_additive(objective: Objective, batch: Batch, differentiate: Differenti
     objective.check_depends(parts is not None)
     off = objective.space.flatten(parts or [])
     size = 0.0
-    for row in range(rows.stop):
-        gradients, weights = differentiate(batch, slice(row, row + 1))
-        contribution = gradients[0] if objective.loss.reduction == "sum" else gradients[0] * weights[0].to(off.dtype)
-        if float(weights[0]) != 0:
-            off -= contribution
-            size += float(contribution.norm())
+    for first in range(0, rows.stop, chunk):
+        gradients, weights = differentiate(batch, slice(first, min(first + chunk, rows.stop)))
+        counted = weights != 0
+        scale = torch.ones_like(weights) if objective.loss.reduction == "sum" else weights
+        contributions = gradients[counted] * scale[counted, None].to(off.dtype)
+        off -= contributions.sum(0)
+        size += float(contributions.norm(dim=1).sum())
     tolerance = 4 * max(torch.finfo(dtype).eps for dtype in objective.space.dtypes) ** 0.5
     if float(off.norm()) > tolerance * size:  # never true of a NaN, which is reported as such later
         raise InputError(

@@ -9,36 +9,36 @@ import numpy as np
 import torch
 
 from landscape.errors import InputError
+from landscape.objective import Objective
 from landscape.seeds import generator
 from landscape.space import Space
 
 MEMORY = 1 << 30  # bytes of group sums
-_ROUNDS = 64  # dealt at once
 
 
 class Deal:
-    """Deals examples to groups: each round of ``groups`` examples goes once to every group, in a random order.
+    """Deals examples to groups by one random order of all of them, the same for any way of batching.
 
-    The group of an example is a function of its position alone, the same for any way of batching, and
-    data that are sorted or periodic are spread over all groups.
+    Groups are of equal size and otherwise drawn without regard to the data's order. Dealing in turns would
+    give each group its share of every class of sorted data, and hide how much a new draw would differ.
     """
 
-    def __init__(self, groups: int) -> None:
-        self.groups = groups
-        self._dealt: dict[int, np.ndarray] = {}
+    def __init__(self, groups: int, examples: int) -> None:
+        self._group = generator(0).permutation(examples) % groups
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """Return the groups of the examples at ``positions`` (b,)."""
-        size = _ROUNDS * self.groups
-        number = positions // size
-        group = np.empty(len(positions), dtype=np.int64)
-        for n in np.unique(number).tolist():
-            if n not in self._dealt:
-                rounds = np.tile(np.arange(self.groups), (_ROUNDS, 1))
-                self._dealt = {n: generator(0, n).permuted(rounds, axis=1).reshape(-1)}
-            here = number == n
-            group[here] = self._dealt[n][positions[here] - n * size]
-        return group
+        found: np.ndarray = self._group[positions]
+        return found
+
+
+def count_examples(objective: Objective) -> int:
+    """Return the number of examples; one look at the data, without the model, if no pass has been made."""
+    if not objective.batches.examples:
+        with objective.session(grad=False):
+            for _ in objective.iterate(objective.point()):
+                pass
+    return objective.batches.examples
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,12 @@ class GroupSums:
         Of the gradients.
     groups : int
         K. Memory: K·n numbers in float64.
+    examples : int
+        How many examples there are to be dealt to the groups.
     """
 
-    def __init__(self, space: Space, groups: int) -> None:
-        self.space, self._deal = space, Deal(groups)
+    def __init__(self, space: Space, groups: int, examples: int) -> None:
+        self.space, self._deal = space, Deal(groups, examples)
         self.vectors = torch.zeros(groups, space.n, dtype=torch.float64, device=space.device)
         self.squares = np.zeros((groups, len(space.names)))
         self.weight, self.weight2 = np.zeros(groups), np.zeros(groups)
@@ -134,7 +136,8 @@ class GroupSums:
         square = [self._by_parameter(total)] + [self._by_parameter(total - self.vectors[k]) for k in used]
         sums = (self.squares, self.weight, self.weight2, self.count)
         whole = [s.sum(axis=0) for s in sums]
-        left = [w - s[used] for w, s in zip(whole, sums, strict=True)]
+        with np.errstate(all="ignore"):
+            left = [w - s[used] for w, s in zip(whole, sums, strict=True)]
         return Moments(square[0], *whole), Moments(np.array(square[1:]), *left)
 
     def _by_parameter(self, vector: torch.Tensor) -> np.ndarray:

@@ -92,7 +92,7 @@ def _stream(objective: Objective, at: Any, chunk: int, method: str) -> Iterator[
     start = 0
     with objective.session():
         for batch in objective.iterate(point):
-            checked = checked or check_additive(objective, batch, differentiate)
+            checked = checked or check_additive(objective, batch, differentiate, chunk)
             for first in range(0, batch.size, chunk):
                 rows = slice(first, min(first + chunk, batch.size))
                 gradients, weights = differentiate(batch, rows)

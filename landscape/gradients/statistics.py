@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.gradients.groups import GroupSums, Moments, check_groups, jackknife, not_finite_message
+from landscape.gradients.groups import GroupSums, Moments, check_groups, count_examples, jackknife, not_finite_message
 from landscape.gradients.per_example import per_example
 from landscape.objective import Objective
 from landscape.progress import Bar
@@ -69,8 +69,9 @@ def gradient_statistics(
     rather than too small (up to √2 for ``gradient_norm2``), and that of ``noise_scale`` is NaN if it has no
     finite value without some group.
 
-    Cost: one pass of per-example gradients. Memory: a block of gradients (256 MiB) and ``groups`` vectors
-    of n float64 numbers; groups are fewer where that would be more than 1 GiB.
+    Cost: one pass of per-example gradients; data that no pass has read yet are counted first. Memory: a
+    block of gradients (256 MiB) and ``groups`` vectors of n float64 numbers; groups are fewer where that would be
+    more than 1 GiB.
 
     References
     ----------
@@ -78,14 +79,14 @@ def gradient_statistics(
     et al., arXiv:1812.06162. Diversity: D. Yin et al., arXiv:1706.05699. GSNR: J. Liu et al., arXiv:2001.07384.
     """
     count = check_groups(groups, objective.space)
-    sums = GroupSums(objective.space, count)
+    total = count_examples(objective)
+    sums = GroupSums(objective.space, count, total)
     found, skipped, interrupted = "", 0, False
-    with Cost() as cost, Bar("gradient statistics", total=objective.batches.examples or None) as bar:
+    with Cost() as cost, Bar("gradient statistics", total=total) as bar:
         try:
             with closing(per_example(objective, at=at, method=method)) as stream:  # type: ignore[type-var]
                 for block in stream:
-                    first = sums.examples
-                    sums.add(block.gradients, block.weights, np.arange(first, first + len(block.index)))
+                    sums.add(block.gradients, block.weights, block.index.numpy())
                     skipped, found = int(block.index[-1]) + 1 - sums.examples, block.method
                     bar.advance(len(block.index))
         except KeyboardInterrupt:
@@ -107,7 +108,7 @@ def gradient_statistics(
     status, message = _status(estimates, stderrs, sums, len(sums.used))
     if interrupted:
         status = "interrupted"
-        message = f"stopped by Ctrl-C after {_progress(sums.examples, objective)}; {message}"
+        message = f"stopped by Ctrl-C after {sums.examples} of {total} examples; {message}"
     return GradientStatistics.make(
         {name: float(value) for name, value in estimates.items()},
         stderrs,
@@ -182,8 +183,3 @@ def _status(estimates: dict[str, np.ndarray], stderrs: dict[str, float], sums: G
     if not signal > 1.96 * error and noise > 0:
         message += f": |G|² is within two standard errors of zero, {bound}: use more examples"
     return "complete", message
-
-
-def _progress(examples: int, objective: Objective) -> str:
-    total = objective.batches.examples
-    return f"{examples} of {total} examples" if total else f"{examples} examples"

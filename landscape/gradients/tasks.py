@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,8 +16,8 @@ from landscape.objective import Objective
 # -- one objective, split by its labels -----------------------------------------------------------------
 
 
-def labels(objective: Objective, by: str) -> list[int]:
-    """Return the labels that occur; one look at the data, without the model."""
+def labels(objective: Objective, by: str) -> dict[int, int]:
+    """Return the labels that occur and how often; one look at the data, without the model."""
     if by != "target":
         raise InputError(
             "an objective is split by its targets", got=f"by={by!r}", fix="pass by='target', or a dict of objectives"
@@ -27,7 +28,7 @@ def labels(objective: Objective, by: str) -> list[int]:
             got=f"the loss {objective.loss.name}",
             fix="pass a dict of one objective a task",
         )
-    found: set[int] = set()
+    found: Counter[int] = Counter()
     with objective.session(grad=False):
         for batch in objective.iterate(objective.point()):
             targets = batch.data[1]
@@ -37,14 +38,14 @@ def labels(objective: Objective, by: str) -> list[int]:
                     got=f"targets of shape {tuple(targets.shape)} and dtype {targets.dtype}",
                     fix="pass a dict of one objective a task",
                 )
-            found |= set(targets.unique().tolist())
+            found.update(targets.tolist())
     criterion = objective.loss.criterion
     weight = getattr(criterion, "weight", None)
-    found -= {getattr(criterion, "ignore_index", None)}
-    counted = sorted(label for label in found if weight is None or weight[label] != 0)
+    ignored = getattr(criterion, "ignore_index", None)
+    counted = sorted(label for label in found if label != ignored and (weight is None or weight[label] != 0))
     if len(counted) < 2:
         raise InputError("a conflict needs at least two classes", got=len(counted), fix="use data with more classes")
-    return counted
+    return {label: found[label] for label in counted}
 
 
 def add_classes(sums: Mapping[str, GroupSums], block: ExampleGradients) -> None:

@@ -1,0 +1,1 @@
+"""Per-example gradients, their statistics, and conflict between tasks."""
