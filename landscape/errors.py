@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class LandscapeError(Exception):
     """Base of every error this package raises on purpose.
@@ -21,7 +23,17 @@ class LandscapeError(Exception):
     def __init__(self, what: str, *, got: object = None, why: str = "", fix: str) -> None:
         shown = "" if got is None else f", got {got if isinstance(got, str) else repr(got)}"
         reason = f": {why}" if why else ""
-        super().__init__(f"{what}{shown}{reason}; {fix}.")
+        super().__init__(" ".join(f"{what}{shown}{reason}; {fix}.".split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), str(self))
+
+
+def _again(kind: type[LandscapeError], message: str) -> LandscapeError:
+    """Return an error of ``kind`` with a message that is already put together, as when it crosses processes."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    return error
 
 
 class InputError(LandscapeError, ValueError):

@@ -95,7 +95,3 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     _debug = "--debug" in given
     app(args=[argument for argument in given if argument != "--debug"], prog_name="landscape")
-
-
-if __name__ == "__main__":
-    main()

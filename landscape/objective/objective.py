@@ -4,86 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_map
 
 from landscape.errors import InputError, NonFiniteError
-from landscape.objective.batches import Batches, batch_size, tensors_of
-from landscape.objective.losses import CriterionLoss, Terms, as_loss
+from landscape.objective.batches import Batches, batch_size
+from landscape.objective.losses import CriterionLoss, as_loss
 from landscape.objective.metrics import metric
-from landscape.seeds import check_seed, generator, seed_torch
+from landscape.objective.point import Batch, BoundLoss, Point
+from landscape.objective.sampling import chosen
+from landscape.seeds import check_seed
 from landscape.space import Selection, Space, select, unwrap
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point in parameter space: the selected parameters as a flat vector, and everything else.
-
-    ``vector`` (n,) and ``fixed`` (unselected parameters and buffers by name) are copies, so the point
-    stays where it is while training goes on. Frozen parameters are shared with the model.
-    """
-
-    vector: torch.Tensor
-    fixed: dict[str, torch.Tensor]
-
-    def moved(self, vector: torch.Tensor) -> Point:
-        """Return the same point with other selected parameters."""
-        return Point(vector, self.fixed)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch of an objective at a point, ready to be evaluated."""
-
-    index: int
-    data: Any
-    size: int
-    _objective: Objective
-    _point: Point
-
-    def leaves(self) -> list[torch.Tensor]:
-        """Return the selected parameters at the point, as leaves to differentiate by."""
-        space = self._objective.space
-        parts = zip(space.split(self._point.vector), space.dtypes, strict=True)
-        return [part.detach().to(dtype).requires_grad_() for part, dtype in parts]
-
-    def terms(self, leaves: Sequence[torch.Tensor] | None = None, data: Any = None) -> Terms:
-        """Return the loss terms as a function of ``leaves`` (the point itself by default)."""
-        selected = self._objective.space.names
-        values = self.leaves() if leaves is None else leaves
-        state = {f"model.{name}": t.clone() for name, t in self._point.fixed.items()}
-        state |= {f"model.{name}": t for name, t in zip(selected, values, strict=True)}
-        batch = self.data if data is None else data
-        seed_torch(self._objective.seed, self.index)
-        terms: Terms = functional_call(self._objective._bound, state, (batch,))
-        return terms
-
-    def gradient(
-        self, terms: Terms, leaves: Sequence[torch.Tensor], *, create_graph: bool = False
-    ) -> list[torch.Tensor] | None:
-        """Return the derivatives of the terms' numerator by ``leaves``; ``None`` when it depends on none of them."""
-        if not terms.numerator.requires_grad:
-            return None
-        return list(torch.autograd.grad(terms.numerator, leaves, create_graph=create_graph, materialize_grads=True))
-
-
-class _Bound(nn.Module):
-    """The loss of a model as a module, so that ``functional_call`` can put other tensors into the model."""
-
-    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], Terms]) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, batch: Any) -> Terms:
-        return self.loss(self.model, batch)
 
 
 class Objective:
@@ -146,7 +82,7 @@ class Objective:
         self.device = torch.device(device) if device is not None else first.device
         self.space = Space.of({name: self._placed(p.detach()) for name, p in self._selected.items()})
         self.batches = Batches(data, self.device, dtype)
-        self._bound = _Bound(self.model, self.loss)
+        self._bound = BoundLoss(self.model, self.loss)
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
         dtype = self._dtype if tensor.is_floating_point() else None
@@ -221,7 +157,7 @@ class Objective:
     def iterate(self, at: Point) -> Iterator[Batch]:
         """Yield every batch at the point ``at``; only inside a :meth:`session`."""
         for index, data in enumerate(self.batches):
-            yield Batch(index, data, batch_size(data), self, at)
+            yield Batch(index, data, batch_size(data), at, self.space, self._bound, self.seed)
 
     def _same_size(self, batch: Batch, size: int | None) -> int:
         if size is not None and batch.size != size:
@@ -350,33 +286,16 @@ class Objective:
         """Return the same objective over a fixed random choice of ``examples`` examples.
 
         The choice is a function of ``seed`` alone; all tensors of a batch must have the examples as
-        leading dimension. With at least as many ``examples`` as there are, all of them stay.
+        leading dimension. With at least as many ``examples`` as there are, all of them stay. They come in
+        batches of the largest size that the data have, so a small choice is one batch, whose graph the
+        Hessian keeps.
         """
-        if examples < 1:
-            raise InputError("examples must be at least 1", got=examples, fix="pass for example 256")
         with self.session(grad=False):
             batches = self.batches.held()
-        sizes = [batch_size(b) for b in batches]
-        if any(
-            t.ndim == 0 or t.shape[0] != size for b, size in zip(batches, sizes, strict=True) for t in tensors_of(b)
-        ):
-            raise InputError(
-                "subsample needs batches whose tensors all have the examples as leading dimension",
-                got="one that has not",
-                fix="build the smaller loader yourself",
-            )
-        chosen = generator(seed).permutation(sum(sizes))[:examples]
-        parts, start = [], 0
-        for batch, size in zip(batches, sizes, strict=True):
-            rows = np.sort(chosen[(chosen >= start) & (chosen < start + size)]) - start
-            start += size
-            if len(rows):
-                index = torch.from_numpy(rows).to(self.device)
-                parts.append(tree_map(lambda t, i=index: t[i] if isinstance(t, torch.Tensor) else t, batch))
         other = object.__new__(Objective)
         other.__dict__.update(self.__dict__)
         other.__dict__.pop("_facts", None)
-        other.batches = Batches(parts, self.device, self._dtype)
+        other.batches = Batches(chosen(batches, examples, seed), self.device, self._dtype)
         return other
 
     # -- words --------------------------------------------------------------------------------------
