@@ -39,6 +39,7 @@ class BoundLoss(nn.Module):
         self.model, self.loss = model, loss
 
     def forward(self, batch: Any) -> Terms:
+        """Return the loss terms of one batch."""
         return self.loss(self.model, batch)
 
 

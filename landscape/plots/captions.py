@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.results import EigenResult, Projection, SpectralDensity, Surface, TraceResult
 from landscape.results.base import Result, number
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
-from landscape.results.spectra import EigenResult, SpectralDensity, TraceResult
-from landscape.results.surfaces import Projection, Surface
 
 
 def caption(result: Result | Mapping[str, Surface]) -> str:

@@ -10,7 +10,7 @@ from landscape.plots.registry import lay_out, painter, view
 from landscape.results.base import Result
 
 if TYPE_CHECKING:
-    from landscape.results.surfaces import Surface
+    from landscape.results import Surface
 
 
 def draw(result: Result, quantity: str | None = None, *, backend: str = "matplotlib", **options: Any) -> Any:

@@ -13,9 +13,9 @@ from landscape.errors import FileError, InputError
 from landscape.plots.captions import caption
 from landscape.plots.drawing import compare, draw
 from landscape.plots.page import PAGE, SCRIPT, STYLE
+from landscape.results import Surface
 from landscape.results.base import Result
 from landscape.results.store import load, whole_file
-from landscape.results.surfaces import Surface
 from landscape.version import __version__
 
 _NAMES = {

@@ -1,11 +1,13 @@
 """Results: labelled, with status, cost and provenance; saved to and loaded from one file each."""
 
 from landscape.results.base import Result
+from landscape.results.density import SpectralDensity
+from landscape.results.eigen import EigenResult
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
-from landscape.results.spectra import EigenResult, SpectralDensity, TraceResult
 from landscape.results.store import load, save
 from landscape.results.surfaces import Projection, Surface
+from landscape.results.trace import TraceResult
 
 __all__ = [
     "EigenResult",

@@ -158,3 +158,14 @@ def number(value: float, error: float | None = None) -> str:
     if size >= 1e5 or size < 1e-3 or digits > 8:
         return f"{value:.4g} ± {error:.2g}"
     return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def check_level(level: float) -> None:
+    """Refuse a confidence level outside (0, 1)."""
+    if not 0 < level < 1:
+        raise InputError(
+            "level must lie between 0 and 1",
+            got=level,
+            why="it is a probability",
+            fix="pass for example 0.95",
+        )

@@ -13,7 +13,7 @@ from landscape.plots.style import check_size
 from landscape.plots.titles import SEPARATOR, origin
 from landscape.plots.views.levels import make_levels
 from landscape.plots.views.surface import automatic, check_metric, label_of, line_panel, plane_of, values_of
-from landscape.results.surfaces import Surface
+from landscape.results import Surface
 
 
 def comparison(

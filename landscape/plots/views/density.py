@@ -9,7 +9,7 @@ from landscape.plots.scales import Axis, Symlog, symlog_axis
 from landscape.plots.sheets import Curve, Curves, Panel, Reference, Sheet
 from landscape.plots.style import BLUE, GREEN, check_size
 from landscape.plots.titles import heading
-from landscape.results.spectra import SpectralDensity
+from landscape.results import SpectralDensity
 
 BULK = 0.9  # the share of the eigenvalues that the linear part of the axis holds
 _QUANTITIES = ("density", "cumulative", "counts")

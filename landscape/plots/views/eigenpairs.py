@@ -8,7 +8,7 @@ from landscape.plots.scales import Axis, symlog_axis
 from landscape.plots.sheets import Curve, Curves, Reference, Sheet
 from landscape.plots.style import BLUE, VERMILLION, check_size
 from landscape.plots.titles import heading
-from landscape.results.spectra import EigenResult
+from landscape.results import EigenResult
 
 _ORDER = {
     "LA": "largest first",

@@ -7,7 +7,7 @@ from landscape.plots.scales import Axis
 from landscape.plots.sheets import Curve, Curves, Path, Sheet
 from landscape.plots.style import BLUE, VERMILLION, check_size
 from landscape.plots.titles import heading
-from landscape.results.surfaces import Projection
+from landscape.results import Projection
 
 
 def projection(result: Projection, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:

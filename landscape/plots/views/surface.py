@@ -12,7 +12,7 @@ from landscape.plots.sheets import Curve, Curves, Panel, Path, Plane, Reference,
 from landscape.plots.style import NOT_EVALUATED, NOT_FINITE, PALETTE, VERMILLION, check_size
 from landscape.plots.titles import heading
 from landscape.plots.views.levels import Levels, check_limits, make_levels
-from landscape.results.surfaces import Projection, Surface
+from landscape.results import Projection, Surface
 
 KINDS = ("contour", "heatmap", "surface")
 

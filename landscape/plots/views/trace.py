@@ -10,8 +10,8 @@ from landscape.plots.scales import Axis, even_values
 from landscape.plots.sheets import Bars, Curve, Curves, Reference, Sheet
 from landscape.plots.style import BLUE, MUTED, check_size
 from landscape.plots.titles import heading, shorten
+from landscape.results import TraceResult
 from landscape.results.base import number
-from landscape.results.spectra import TraceResult
 
 
 def trace(

@@ -1,0 +1,108 @@
+"""Eigenpairs with their residuals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from landscape.results.base import Result, host
+
+
+class EigenResult(Result):
+    """Eigenpairs with their true residuals.
+
+    ``values`` (k,), ``residuals`` (k,) and ``converged`` (k,) are NumPy arrays in the order asked for
+    (``which``): the largest first for ``"LA"``, the smallest first for ``"SA"``. ``vectors`` is an
+    (n, k) tensor, one unit eigenvector a column. ``residuals`` are ``|A v - λ v|``: there is a true
+    eigenvalue within that distance of each value.
+    """
+
+    kind = "eigenpairs"
+
+    @classmethod
+    def make(
+        cls,
+        values: Any,
+        residuals: Any,
+        converged: Any,
+        vectors: Any,
+        *,
+        which: str,
+        tol: float,
+        matvecs: int,
+        status: str,
+        message: str,
+        provenance: dict[str, Any],
+    ) -> EigenResult:
+        """Label the arrays; ``vectors`` stay on their device until saved."""
+        result = cls._build(
+            {
+                "values": (
+                    "pair",
+                    host(values, np.float64),
+                    {"long_name": "eigenvalue", "units": "loss / parameter²"},
+                ),
+                "residuals": ("pair", host(residuals, np.float64), {"long_name": "|Av - λv|"}),
+                "converged": ("pair", host(converged, bool)),
+            },
+            {"pair": np.arange(len(values))},
+            status=status,
+            message=message,
+            provenance=provenance,
+            which=which,
+            tol=tol,
+            matvecs=matvecs,
+            n=int(vectors.shape[0]),
+        )
+        result._cache["vectors"] = vectors
+        return result
+
+    @property
+    def values(self) -> np.ndarray:
+        """The eigenvalues, float64, shape (k,)."""
+        return self.dataset["values"].to_numpy()
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """The true residual norms, float64, shape (k,)."""
+        return self.dataset["residuals"].to_numpy()
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Pair by pair: whether the residual is at most ``tol`` times the eigenvalue's magnitude."""
+        return self.dataset["converged"].to_numpy()
+
+    @property
+    def vectors(self) -> Any:
+        """The eigenvectors as a torch tensor, shape (n, k)."""
+        if "vectors" not in self._cache:
+            import torch
+
+            if "vectors" not in self.dataset:
+                raise InputError(
+                    "the result holds no eigenvectors",
+                    got="a file saved without eigenvectors",
+                    fix="compute it again, and save it with vectors=True",
+                )
+            self._cache["vectors"] = torch.from_numpy(self.dataset["vectors"].to_numpy())
+        return self._cache["vectors"]
+
+    @property
+    def matvecs(self) -> int:
+        """Operator products used, those for the residuals included."""
+        return int(self.dataset.attrs["matvecs"])
+
+    def save(self, path: Any, *, vectors: bool = True) -> Any:
+        """Write to one netCDF file; ``vectors=False`` leaves the n by k eigenvectors out."""
+        labelled = self.dataset.drop_vars("vectors", errors="ignore")
+        if vectors:
+            labelled = labelled.assign(vectors=(("parameter", "pair"), host(self.vectors)))
+        return Result.save(EigenResult(labelled), path)
+
+    def summary(self) -> dict[str, str]:
+        """Return each eigenvalue with its residual."""
+        return {
+            f"λ{i + 1}": f"{value:.6g}  (residual {residual:.1e}{'' if good else ', not converged'})"
+            for i, (value, residual, good) in enumerate(zip(self.values, self.residuals, self.converged, strict=True))
+        }
