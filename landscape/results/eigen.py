@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.errors import InputError
 from landscape.results.base import Result, host
 
 
