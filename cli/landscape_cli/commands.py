@@ -73,8 +73,7 @@ def render(
     """Draw a result file; nothing is computed again."""
     _free(output, overwrite)
     result = ls.load(source)
-    options = {} if kind is None else {"kind": kind}
-    ls.plots.render(result, output, quantity=quantity, **options)
+    ls.plots.render(result, output, quantity=quantity, kind=kind)
     out.print(f"wrote {output}")
 
 

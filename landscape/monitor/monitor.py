@@ -188,7 +188,7 @@ class Monitor:
             self._busy = False
         self._log.append(lines)
         if first or any(name not in self._log.header.get("labels", {}) for name in self._labels()):
-            self._log.write_header(labels=self._labels(), provenance=self._provenance())
+            self._log.write_header(labels=self._labels(), notes=self._notes(), provenance=self._provenance())
         self._spent += time.perf_counter() - began
         if any(line["status"].startswith("interrupted") for line in lines):
             raise KeyboardInterrupt  # the metric kept its partial result; the loop must hear of Ctrl-C too
@@ -211,6 +211,15 @@ class Monitor:
             found |= getattr(metric, "labels", {})
         return found
 
+    def _notes(self) -> dict[str, str]:
+        """Return in words what a metric is measured on, where that is not the monitor's own objective."""
+        own = {m.name: getattr(m, "objective", None) for m in self.metrics}
+        return {
+            name: f"{objective.mode} mode, {objective.batches.examples} examples"
+            for name, objective in own.items()
+            if objective is not None
+        }
+
     def _provenance(self) -> dict[str, Any]:
         return collect(optimizer=_describe(self.optimizer), **self.objective.provenance())
 
@@ -221,6 +230,7 @@ class Monitor:
             "metrics": {m.name: self._every[m.name] for m in self.metrics},
             "snapshots": self._snapshots,
             "labels": {},
+            "notes": {},
             "parameters": list(self.objective.space.names),
             "provenance": self._provenance(),
         }

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.monitor import GradientCoherence, GradientConflict, Sharpness
+from landscape.monitor import GradientCoherence, GradientConflict, Metric, Sharpness
 from landscape.progress import Bar
 from landscape.results import Projection, Recording, Result, Surface
 from landscape_cli.demo.data import Data
@@ -64,14 +64,14 @@ class Study:
         fixed = ls.Objective(model, self.criterion, self._part(s.probe))
         # what training descends has the batch's own statistics, so its sharpness is measured with them
         descended = ls.Objective(model, self.criterion, self._part(s.probe), mode="train")
-        metrics = [Sharpness(objective=descended), GradientCoherence(), GradientConflict()]
+        metrics: list[Metric] = [Sharpness(objective=descended), GradientCoherence(), GradientConflict()]
         steps = s.epochs * -(-len(labels) // s.batch)
         monitor = ls.Monitor(
             fixed,
             optimizer,
             metrics=metrics,
-            every=s.record_every,
-            snapshots=s.snapshot_every,
+            every=max(1, min(s.record_every, steps // 4)),
+            snapshots=max(1, min(s.snapshot_every, steps // 8)),
             out=self.folder / f"run-{name}",
         )
         model.train()
@@ -108,8 +108,8 @@ class Study:
         hessian = ls.Hessian(self._objective(name))
         top = ls.eigsh(hessian, s.eigenvalues, "LA", tol=1e-3, seed=s.seed)
         self._keep(f"The {s.eigenvalues} largest eigenvalues, {name} network", f"eigenvalues-top-{name}", top)
-        low = ls.eigsh(hessian, 1, "SA", tol=1e-2, seed=s.seed)
-        self._keep(f"The smallest eigenvalue, {name} network", f"eigenvalue-bottom-{name}", low)
+        low = ls.eigsh(hessian, 3, "SA", tol=1e-2, max_matvecs=150, seed=s.seed)
+        self._keep(f"The three smallest eigenvalues, {name} network", f"eigenvalues-bottom-{name}", low)
         trace = ls.trace(hessian, products=s.trace_products, seed=s.seed)
         self._keep(f"Trace of the Hessian, {name} network", f"trace-{name}", trace)
         density = ls.spectral_density(hessian, probes=s.probes, steps=s.steps, seed=s.seed)

@@ -1,0 +1,191 @@
+"""The command line: what it prints, what it writes, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import landscape as ls
+from landscape_cli.main import main
+
+TRAIN = """
+import torch
+from torch import nn
+import landscape as ls
+
+def make_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+def make_objective():
+    torch.manual_seed(1)
+    return ls.Objective(make_model(), nn.CrossEntropyLoss(), [(torch.randn(20, 4), torch.arange(20) % 3)])
+
+X, Y = torch.randn(4, 4), torch.arange(4) % 3
+
+def make(model=None, batches=((X, Y),), reduction="mean", params=None):
+    model = make_model() if model is None else model
+    return ls.Objective(model, nn.CrossEntropyLoss(reduction=reduction), list(batches), params=params)
+
+def empty(): return make(batches=())
+def unreduced(): return make(reduction="none")
+def frozen(): return make(make_model().requires_grad_(False))
+def nothing(): return make(params="conv.*")
+def nan(): return make(batches=((X * float("nan"), Y),))
+def broken(): raise ZeroDivisionError("mine")
+def other(): return 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "train.py").write_text(TRAIN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    """Run a command in this process and return its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_surface_then_render_then_inspect(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("surface", "train.py:make_objective", "-o", "s.nc", "--points", "5", "--metrics", "loss,accuracy") == 0
+    assert "25 of 25 points evaluated" in capsys.readouterr().out
+    found = ls.load("s.nc")
+    assert found.dataset["loss"].shape == (5, 5)
+    for name in ("s.png", "s.pdf", "s.svg", "s.html"):
+        assert run("render", "s.nc", "-o", name) == 0
+        assert (folder / name).stat().st_size > 1000
+    capsys.readouterr()
+    assert run("inspect", "s.nc") == 0
+    printed = capsys.readouterr().out
+    for text in ("surface: complete", "at the centre", "accuracy", "versions", "fingerprint", "eval"):
+        assert text in printed
+    assert run("inspect", "s.nc", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "surface"
+    assert run("report", "s.nc", "-o", "r.html") == 0
+    assert (folder / "r.html").stat().st_size > 1_000_000
+
+
+def test_spectrum_equals_the_public_function(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("spectrum", "train.py:make_objective", "-o", "d.nc", "--probes", "2", "--steps", "8", "--seed", "3") == 0
+    assert "landscape render d.nc" in capsys.readouterr().out
+    namespace: dict[str, object] = {}
+    exec(TRAIN, namespace)
+    objective = namespace["make_objective"]()  # type: ignore[operator]
+    expected = ls.spectral_density(ls.Hessian(objective), probes=2, steps=8, seed=3)
+    assert (ls.load("d.nc").dataset["nodes"].to_numpy() == expected.nodes).all()
+
+
+def test_a_checkpoint_is_used(folder: Path) -> None:
+    state = {
+        "0.weight": torch.ones(6, 4),
+        "0.bias": torch.zeros(6),
+        "2.weight": torch.ones(3, 6),
+        "2.bias": torch.ones(3),
+    }
+    torch.save({"state_dict": state}, "last.pt")
+    arguments = ("surface", "train.py:make_objective", "-o", "s.nc", "--points", "3", "--dimensions", "1")
+    assert run(*arguments, "--checkpoint", "last.pt") == 0
+    found = ls.load("s.nc")
+    # equal scores for every class
+    assert json.loads(found.dataset.attrs["centre"])["loss"] == pytest.approx(1.0986, abs=1e-3)
+
+
+BAD = {
+    "an empty loader": (("surface", "train.py:empty"), "the data holds no batch"),
+    "reduction none": (("surface", "train.py:unreduced"), "reduction='none'"),
+    "no trainable parameters": (("surface", "train.py:frozen"), "no trainable parameters"),
+    "a selection of nothing": (("spectrum", "train.py:nothing"), "params= selects no parameter"),
+    "a NaN loss": (("surface", "train.py:nan", "-o", "x.nc"), "the loss is not finite"),
+    "a NaN loss in a spectrum": (("spectrum", "train.py:nan", "-o", "x.nc"), "the loss is not finite"),
+    "an unknown metric": (
+        ("surface", "train.py:make_objective", "--metrics", "los"),
+        "there is no such metric, got los",
+    ),
+    "a missing result": (("render", "no.nc", "-o", "x.png"), "there is no such result, got no.nc"),
+    "a missing result to inspect": (("inspect", "no.nc"), "there is no such result"),
+    "a missing file": (("surface", "no.py:make_objective"), "there is no such file, got no.py"),
+    "a missing function": (("surface", "train.py:no"), "train.py has no function no"),
+    "a target without a function": (("surface", "train.py"), "the target must be MODULE:FUNCTION"),
+    "a function that fails": (("surface", "train.py:broken"), "ZeroDivisionError: mine"),
+    "a function that returns something else": (("surface", "train.py:other"), "must return a landscape.Objective"),
+    "a missing checkpoint": (("surface", "train.py:make_objective", "--checkpoint", "no.pt"), "no such checkpoint"),
+    "a bad span": (("surface", "train.py:make_objective", "--span", "1"), "--span must be LOW,HIGH"),
+    "a missing folder": (
+        ("spectrum", "train.py:make_objective", "-o", "no/d.nc"),
+        "the folder to write into does not exist",
+    ),
+    "demo data that are missing": (("demo", "--data", "no.npz"), "there is no such file, got no.npz"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(case: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, text = BAD[case]
+    assert run(*arguments) == 2
+    printed = capsys.readouterr().err
+    assert text in printed
+    assert printed.startswith("landscape: ")
+    assert printed.count("\n") == 1
+    assert "Traceback" not in printed
+    assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == ["train.py"]
+
+
+def test_debug_shows_the_traceback(folder: Path) -> None:
+    with pytest.raises(ls.errors.InputError):
+        main(["surface", "train.py:frozen", "--debug"])
+
+
+def test_files_are_not_overwritten_silently(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "s.nc").write_text("mine")
+    for arguments in (
+        ("surface", "train.py:make_objective", "-o", "s.nc"),
+        ("spectrum", "train.py:make_objective", "-o", "s.nc"),
+    ):
+        assert run(*arguments) == 2
+        assert "the file is already there" in capsys.readouterr().err
+    assert (folder / "s.nc").read_text() == "mine"
+
+
+def test_usage_errors_exit_with_2_and_help_with_0(folder: Path) -> None:
+    assert run("surface") == 2
+    assert run("nonsense") == 2
+    assert run("--help") == 0
+    assert run("--version") == 0
+
+
+def _cli(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'cli'}"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "landscape_cli", *arguments],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_ctrl_c_leaves_a_partial_surface_that_the_same_command_finishes(folder: Path) -> None:
+    slow = TRAIN.replace("torch.randn(20, 4), torch.arange(20)", "torch.randn(20000, 4), torch.arange(20000)")
+    (folder / "train.py").write_text(slow)
+    arguments = ("surface", "train.py:make_objective", "-o", "s.nc", "--points", "101")
+    process = _cli(folder, *arguments)
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    if "stopped by Ctrl-C: " in out:  # the machine was fast enough to be stopped in the middle
+        assert "the same command goes on from here" in out
+        assert (folder / ".s.partial.nc").exists()
+    assert not (folder / "s.nc").exists()
