@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -50,18 +51,16 @@ class Differentiator:
             own = list(parts)
             for i, example in zip(along, examples, strict=True):
                 own[i] = example.unsqueeze(0)
-            terms = batch.terms(leaves, tree_unflatten(own, spec))
-            return terms.numerator, self._weight(terms)
+            return self._mean(batch.terms(leaves, tree_unflatten(own, spec)))
 
         each = torch.func.vmap(torch.func.grad(loss, has_aux=True), in_dims=(None, *[0] * len(along)))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")  # still one call, and right
             gradients, weights = each([leaf.detach() for leaf in leaves], *[parts[i][rows] for i in along])
         block = self._empty(rows)
-        scale = self._scale(weights)
         for where, part in zip(self._space.slices.values(), gradients, strict=True):
             block[:, where] = part.detach().reshape(len(block), -1)
-        return block.div_(scale[:, None]), weights.detach()
+        return block, weights.detach()
 
     def _loop(self, batch: Batch, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         leaves = batch.leaves()
@@ -69,10 +68,10 @@ class Differentiator:
         weights = torch.zeros(len(block), dtype=torch.float64, device=self._objective.device)
         for i, row in enumerate(range(rows.start, rows.stop)):
             terms = batch.terms(leaves, rows_of(batch, slice(row, row + 1)))
-            weights[i] = self._weight(terms)
-            parts = batch.gradient(terms, leaves)
+            mean, weights[i] = self._mean(terms)
+            parts = batch.gradient(replace(terms, numerator=mean), leaves)
             block[i] = 0 if parts is None else self._space.flatten(parts)
-        return block.div_(self._scale(weights)[:, None]), weights
+        return block, weights
 
     def _empty(self, rows: slice) -> torch.Tensor:
         size = rows.stop - rows.start
@@ -87,11 +86,13 @@ class Differentiator:
             return counted.any().double()
         return torch.ones((), dtype=torch.float64, device=device)
 
-    def _scale(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return what numerators divide by: 1 for a sum, and for what is left out anyway."""
-        ones = torch.ones_like(weights)
-        scale = ones if self._objective.loss.reduction == "sum" else torch.where(weights == 0, ones, weights)
-        return scale.to(self._space.dtype)
+    def _mean(self, terms: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return an example's own mean loss (its term, of a sum) and its weight."""
+        weight = self._weight(terms)
+        if self._objective.loss.reduction == "sum":
+            return terms.numerator, weight
+        divisor = torch.where(weight == 0, torch.ones_like(weight), weight)  # what has no weight is left out anyway
+        return terms.numerator / divisor.to(terms.numerator.dtype), weight
 
 
 def _leads(part: Any, size: int) -> bool:

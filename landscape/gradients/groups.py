@@ -97,10 +97,7 @@ class GroupSums:
         """Add gradients (b, n) with weights (b,) of the examples at ``positions`` (b,)."""
         group = self._deal(positions)
         w = weights.detach().cpu().numpy().astype(np.float64)
-        deal = np.zeros((len(self.count), len(group)))
-        deal[group, np.arange(len(group))] = w
-        scatter = torch.from_numpy(deal).to(gradients.device)
-        squares = self._add_vectors(gradients, scatter).cpu().numpy()
+        squares = self._add_vectors(gradients, group, w).cpu().numpy()
         bad = ~np.isfinite(squares).all(axis=1)
         self.not_finite += positions[bad].tolist()
         with np.errstate(all="ignore"):
@@ -109,17 +106,25 @@ class GroupSums:
         np.add.at(self.weight2, group, w**2)
         np.add.at(self.count, group, 1)
 
-    def _add_vectors(self, gradients: torch.Tensor, scatter: torch.Tensor) -> torch.Tensor:
+    def _add_vectors(self, gradients: torch.Tensor, group: np.ndarray, weights: np.ndarray) -> torch.Tensor:
         """Add to the vectors and return the squared norms (b, P); a temporary stays in the cache."""
-        room = (4 << 20) if gradients.device.type == "cpu" else (64 << 20)
+        room = (1 << 19) if gradients.device.type == "cpu" else (64 << 20)
         columns = max(256, room // (8 * len(gradients)))
+        few = len(gradients) < len(self.count)  # then most groups stay as they are
+        deal = np.zeros((len(self.count), len(gradients)))
+        deal[group, np.arange(len(gradients))] = weights
+        scatter = torch.from_numpy(deal).to(gradients.device)
         squares = gradients.new_zeros(len(gradients), len(self.space.names), dtype=torch.float64)
         for p, where in enumerate(self.space.slices.values()):
             for start in range(where.start, where.stop, columns):
                 part = slice(start, min(start + columns, where.stop))
                 wide = gradients[:, part].double()
                 squares[:, p] += torch.linalg.vecdot(wide, wide)
-                self.vectors[:, part].addmm_(scatter, wide)
+                if few:
+                    for row, k, weight in zip(wide, group.tolist(), weights.tolist(), strict=True):
+                        self.vectors[k, part].add_(row, alpha=weight)
+                else:
+                    self.vectors[:, part].addmm_(scatter, wide)
         return squares
 
     def total(self) -> torch.Tensor:

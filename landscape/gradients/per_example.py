@@ -14,6 +14,8 @@ from landscape.gradients.differentiate import Differentiator
 from landscape.objective import Objective
 
 MEMORY = 256 << 20  # bytes of gradients at a time
+CACHE = 16 << 20  # bytes that a processor handles fastest
+FEW = 16  # examples that a call is worth
 METHODS = ("auto", "vmap", "loop")
 
 
@@ -80,9 +82,13 @@ def per_example(
     if chunk != "auto" and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
         raise InputError("chunk must be a positive number of examples, or 'auto'", got=chunk, fix="pass chunk='auto'")
     refuse_coupled(objective)
-    space = objective.space
-    room = MEMORY // (2 * space.n * space.dtype.itemsize)
-    return _stream(objective, at, max(1, room) if chunk == "auto" else int(chunk), method)
+    return _stream(objective, at, _auto_chunk(objective) if chunk == "auto" else int(chunk), method)
+
+
+def _auto_chunk(objective: Objective) -> int:
+    size = objective.space.n * objective.space.dtype.itemsize
+    room = MEMORY // (2 * size)  # parameter by parameter, and as one block
+    return max(1, min(room, max(FEW, CACHE // size)) if objective.device.type == "cpu" else room)
 
 
 def _stream(objective: Objective, at: Any, chunk: int, method: str) -> Iterator[ExampleGradients]:
