@@ -154,14 +154,11 @@ class Study:
         return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in asdict(self.settings).items())
 
 
-def _around(projection: Projection, margin: float = 0.25) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return spans that show the whole path with a margin."""
-    spans = []
-    for axis in projection.dataset["coordinates"].to_numpy().T:
-        low, high = min(axis.min(), 0.0), max(axis.max(), 0.0)
-        room = margin * (high - low) or 1.0
-        spans.append((low - room, high + room))
-    return spans[0], spans[1]
+def _around(projection: Projection, margin: float = 0.2) -> list[tuple[float, float]]:
+    """Return spans that show the whole path with the same room on every side."""
+    ends = [(min(axis.min(), 0.0), max(axis.max(), 0.0)) for axis in projection.dataset["coordinates"].to_numpy().T]
+    room = margin * max(high - low for low, high in ends) or 1.0
+    return [(float(low - room), float(high + room)) for low, high in ends]
 
 
 def _overhead(run: Recording) -> str:
