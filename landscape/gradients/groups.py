@@ -110,7 +110,7 @@ class GroupSums:
         """Add to the vectors and return the squared norms (b, P); a temporary stays in the cache."""
         room = (1 << 19) if gradients.device.type == "cpu" else (64 << 20)
         columns = max(256, room // (8 * len(gradients)))
-        few = len(gradients) < len(self.count)  # then most groups stay as they are
+        few = len(gradients) < len(self.count) and columns < self.space.n  # then most groups stay as they are
         deal = np.zeros((len(self.count), len(gradients)))
         deal[group, np.arange(len(gradients))] = weights
         scatter = torch.from_numpy(deal).to(gradients.device)
