@@ -120,6 +120,7 @@ class Monitor:
             self._record(first=True)
         except BaseException:
             self._detach()
+            self._log.close()
             raise
         return self
 
