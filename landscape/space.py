@@ -83,7 +83,8 @@ class Space:
                         fix="check which model it belongs to",
                     )
             tensors = [tensors[name] for name in self.names]
-        parts = [torch.as_tensor(t).detach().reshape(-1).to(device=self.device, dtype=self.dtype) for t in tensors]
+        dense = [t.to_dense() if t.is_sparse else t for t in (torch.as_tensor(t).detach() for t in tensors)]
+        parts = [t.reshape(-1).to(device=self.device, dtype=self.dtype) for t in dense]
         flat = torch.cat(parts) if parts else torch.zeros(0, device=self.device, dtype=self.dtype)
         if flat.numel() != self.n:
             raise InputError(

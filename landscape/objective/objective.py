@@ -104,16 +104,16 @@ class Objective:
         for name, p in self.model.named_parameters():
             if name not in self._selected:
                 fixed[name] = self._placed(p.detach().clone() if p.requires_grad else p.detach())
-        for name, b in self.model.named_buffers():
-            fixed[name] = self._placed(b.detach().clone())
-        return Point(self.vector() if at is None else self._vector_of(at, fixed), fixed)
+        buffers = {name: self._placed(b.detach().clone()) for name, b in self.model.named_buffers()}
+        return Point(self.vector() if at is None else self._vector_of(at, fixed, buffers), fixed, buffers)
 
     @torch.inference_mode(False)
     def vector(self) -> torch.Tensor:
         """Return a copy of the selected parameters as one flat vector (n,)."""
         return self.space.flatten([p.detach() for p in self._selected.values()]).clone()
 
-    def _vector_of(self, at: Any, fixed: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _vector_of(self, at: Any, *others: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the selected parameters of ``at`` as a vector; what else it names goes into ``others``."""
         if isinstance(at, torch.Tensor | np.ndarray):
             return self.space.flatten([torch.as_tensor(at)])
         if not isinstance(at, Mapping):
@@ -122,7 +122,8 @@ class Objective:
                 got=type(at).__name__,
                 fix="pass for example at=other_model.state_dict()",
             )
-        fixed |= {name: self._placed(t.detach().clone()) for name, t in at.items() if name in fixed}
+        for other in others:
+            other |= {name: self._placed(t.detach().clone()) for name, t in at.items() if name in other}
         return self.space.flatten(at)
 
     # -- the one pass over the data ---------------------------------------------------------------

@@ -19,16 +19,17 @@ from landscape.space import Space
 class Point:
     """A point in parameter space: the selected parameters as a flat vector, and everything else.
 
-    ``vector`` (n,) and ``fixed`` (unselected parameters and buffers by name) are copies, so the point
+    ``vector`` (n,), ``fixed`` (unselected parameters by name) and ``buffers`` are copies, so the point
     stays where it is while training goes on. Frozen parameters are shared with the model.
     """
 
     vector: torch.Tensor
     fixed: dict[str, torch.Tensor]
+    buffers: dict[str, torch.Tensor]
 
     def moved(self, vector: torch.Tensor) -> Point:
         """Return the same point with other selected parameters."""
-        return Point(vector, self.fixed)
+        return Point(vector, self.fixed, self.buffers)
 
 
 class BoundLoss(nn.Module):
@@ -63,7 +64,9 @@ class Batch:
     def terms(self, leaves: Sequence[torch.Tensor] | None = None, data: Any = None) -> Terms:
         """Return the loss terms as a function of ``leaves`` (the point itself by default)."""
         values = self.leaves() if leaves is None else leaves
-        state = {f"model.{name}": t.clone() for name, t in self.point.fixed.items()}
+        state = {f"model.{name}": t for name, t in self.point.fixed.items()}
+        # a forward pass may write into its buffers (running statistics), so it gets copies
+        state |= {f"model.{name}": t.clone() for name, t in self.point.buffers.items()}
         state |= {f"model.{name}": t for name, t in zip(self.space.names, values, strict=True)}
         batch = self.data if data is None else data
         seed_torch(self._seed, self.index)

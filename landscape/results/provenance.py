@@ -7,12 +7,14 @@ import resource
 import sys
 import time
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 from landscape.version import __version__
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of everything a number can depend on."""
     found = {"landscape": __version__, "python": platform.python_version()}

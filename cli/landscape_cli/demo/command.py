@@ -48,14 +48,18 @@ def demo(
         out.print(f"stopped by Ctrl-C before anything was finished; {folder}/ holds the settings only")
         raise typer.Exit(INTERRUPTED)
     line = "landscape demo" + (" --quick" if quick else "") + (f" --data {data}" if data is not None else "")
-    pictures = _pictures(study, folder)
-    ls.report(
-        _items(study),
-        folder / "report.html",
-        title="Two networks, watched from the first step",
-        intro=_intro(study, stopped),
-        commands=[line, f"# {study.described()}"],
-    )
+    try:
+        pictures = _pictures(study, folder)
+        ls.report(
+            _items(study),
+            folder / "report.html",
+            title="Two networks, watched from the first step",
+            intro=_intro(study, stopped),
+            commands=[line, f"# {study.described()}"],
+        )
+    except KeyboardInterrupt:
+        out.print(f"stopped by Ctrl-C while drawing; the results are in {folder}/, and `landscape report` draws them")
+        raise typer.Exit(INTERRUPTED) from None
     out.print(f"  {time.monotonic() - began:5.0f} s  {len(pictures)} pictures and the report")
     if stopped:
         out.print(f"stopped by Ctrl-C; what was finished is in {folder}/ and in {folder / 'report.html'}")

@@ -11,12 +11,12 @@ class Settings:
 
     width: int = 12
     blocks: int = 6
-    epochs: int = 25
+    epochs: int = 20
     batch: int = 64
     learning_rate: float = 0.1
     momentum: float = 0.9
-    record_every: int = 40
-    snapshot_every: int = 20
+    record_every: int = 23
+    snapshot_every: int = 15
     probe: int = 128
     examples: int = 256
     eigenvalues: int = 10
@@ -30,6 +30,6 @@ class Settings:
     def quick(cls) -> Settings:
         """Return the same demo, smaller."""
         return cls(
-            width=8, blocks=3, epochs=8, record_every=40, snapshot_every=8, probe=64, examples=128,
+            width=8, blocks=3, epochs=8, record_every=23, snapshot_every=8, probe=64, examples=128,
             trace_products=32, probes=3, steps=25, points=11,
         )  # fmt: skip
