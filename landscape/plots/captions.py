@@ -8,22 +8,28 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.plots.views.eigenpairs import FEW
+from landscape.plots.views.recording import notes_of
 from landscape.results import EigenResult, Projection, SpectralDensity, Surface, TraceResult
 from landscape.results.base import Result, number
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
 
 
-def caption(result: Result | Mapping[str, Surface]) -> str:
+def caption(result: Result | Mapping[str, Surface], **options: Any) -> str:
     """Return a caption for a figure of ``result`` (or of named surfaces that are compared).
 
     It says what is drawn, on which data and in which mode, how sure the numbers are, and how to read it.
+    ``options`` are those that the figure was drawn with, such as ``trajectory``.
     """
     if isinstance(result, Mapping):
-        return _comparison(result)
+        return _comparison(result, options.get("quantity") or options.get("metric"), options.get("kind"))
     if not isinstance(result, Result) or result.kind not in _WORDS:
         raise InputError("no caption is known for this", got=type(result).__name__, fix="pass a result")
-    return " ".join(part for part in (_WORDS[result.kind](result), where_from(result), standing(result)) if part)
+    what = _WORDS[result.kind](result)
+    if isinstance(result, Surface):
+        what = _surface(result, options.get("quantity"), options.get("kind"), options.get("trajectory"))
+    return " ".join(part for part in (what, where_from(result), standing(result)) if part)
 
 
 def where_from(result: Result) -> str:
@@ -58,10 +64,17 @@ _MODES = {
 
 def _eigenpairs(result: EigenResult) -> str:
     count, open_ = len(result.values), int((~result.converged).sum())
+    if count == 1:
+        return (
+            f"One eigenvalue of the {result.provenance.get('operator', 'operator')}, the curvature of the loss along "
+            "one direction: large is steep, negative bends downwards. An exact eigenvalue lies within its residual of "
+            f"it ({np.max(result.residuals):.2g}). It has {'not ' if open_ else ''}converged."
+        )
+    seen = "in red" if count <= FEW else "hollow"
     sure = (
         "All of them have converged."
         if open_ == 0
-        else f"{open_} of them {'has' if open_ == 1 else 'have'} not converged (hollow)."
+        else f"{open_} of them {'has' if open_ == 1 else 'have'} not converged ({seen})."
     )
     return (
         f"{count} eigenvalues of the {result.provenance.get('operator', 'operator')}, each the curvature of the loss "
@@ -73,8 +86,8 @@ def _eigenpairs(result: EigenResult) -> str:
 def _trace(result: TraceResult) -> str:
     probes = result.dataset.sizes["probe"]
     if probes > 1:
-        low, high = result.interval()
-        sure = f"the 95 % interval is [{low:.5g}, {high:.5g}]"
+        low, high = (_digits(end, result.stderr) for end in result.interval())
+        sure = f"the 95 % interval is [{low}, {high}]"
     else:
         sure = "one probe gives no error bar"
     return (
@@ -85,21 +98,30 @@ def _trace(result: TraceResult) -> str:
     )
 
 
+def _digits(value: float, error: float) -> str:
+    """Return ``value`` with as many digits as it would have beside its standard error."""
+    return number(value, error).split(" ± ")[0]
+
+
 def _density(result: SpectralDensity) -> str:
     probes = result.dataset.sizes["probe"]
     band = "the bands are pointwise 95 % intervals over probes" if probes > 1 else "one probe gives no error bar"
     return (
         f"How the {result.n:,} eigenvalues are distributed, from {probes} random "
         f"probe{'s' if probes > 1 else ''} ({result.matvecs} matrix-vector products); {band}. "
-        "Above: the density, smoothed, on a logarithmic scale low enough that a single eigenvalue shows. "
+        "Above: the density, smoothed, on a logarithmic scale low enough that a single eigenvalue shows (the level "
+        "line is the least height of one). "
         "Below: the share of eigenvalues at or below each value, which involves no smoothing. "
         "Where the horizontal axis is linear in the middle and logarithmic beyond, as its label then says, areas "
         "cannot be compared by eye; compare the shares below."
     )
 
 
-def _surface(result: Surface) -> str:
-    metric = result.metrics[0]
+def _surface(
+    result: Surface, quantity: str | None = None, kind: str | None = None, trajectory: Projection | None = None
+) -> str:
+    metric = quantity or result.metrics[0]
+    shown = [metric] if quantity or "y" in result.dataset.dims else result.metrics
     plane = "y" in result.dataset.dims
     centre = result.centre.get(metric, float("nan"))
     shape = " by ".join(str(result.dataset.sizes[dim]) for dim in result.dataset["evaluated"].dims)
@@ -111,10 +133,23 @@ def _surface(result: Surface) -> str:
         if plane
         else "A line shows one of very many directions."
     )
+    if plane and kind == "surface":
+        how = "Height and colour are the value; a slice shows two of very many directions."
     unit = " One unit is the length of a direction, as normalised."
+    if trajectory is not None:
+        unit = f"{_overlay(trajectory)}{unit}"
     return (
-        f"{', '.join(result.metrics).capitalize()} at {shape} points {'of a plane' if plane else 'on a line'} through "
+        f"{', '.join(shown).capitalize()} at {shape} points {'of a plane' if plane else 'on a line'} through "
         f"parameter space ({metric}: {centre:.5g} at the centre{span}). {how}{unit}{_holes(result)}"
+    )
+
+
+def _overlay(trajectory: Projection) -> str:
+    steps = trajectory.dataset["step"].to_numpy()
+    return (
+        f" The line is the path of training from step {steps[0]} (circle) to step {steps[-1]} (square), as far as the "
+        f"plane shows it: {trajectory.hidden_share:.1%} of its squared distances lie outside the plane, so the "
+        "colours under it are the plane's and not the losses that training had."
     )
 
 
@@ -183,24 +218,28 @@ def _recording(result: Recording) -> str:
             parts.append(f"The loss is not finite (NaN or infinite) at {bad_steps} step{'s' if bad_steps > 1 else ''}.")
     if "sharpness" in result.dataset:
         parts.append(
-            "Sharpness is the largest curvature of the loss; above the dashed threshold a plain gradient step "
-            "overshoots."
+            "Sharpness is the largest curvature of the loss; above the stability threshold (dashed, where it is within "
+            "reach) a plain gradient step overshoots."
         )
     if "edge" in result.dataset:
         parts.append(
             "The edge meter ρ is curvature as this optimizer feels it; at 1 training is at the edge of stability."
         )
+    apart = [f"{metric.replace('_', ' ')} ({words})" for metric, words in notes_of(result).items()]
+    if apart:
+        parts.append(f"How single quantities were measured: {'; '.join(apart)}.")
     if sizes.get("step", 0) > 300:
         parts.append("The light lines are single steps and the dark ones a running median of them.")
     return " ".join(parts)
 
 
-def _comparison(surfaces: Mapping[str, Surface]) -> str:
+def _comparison(surfaces: Mapping[str, Surface], metric: str | None, kind: str | None) -> str:
     first = next(iter(surfaces.values()))
-    metric = first.metrics[0]
+    metric = metric or first.metrics[0]
     centres = ", ".join(f"{name}: {result.centre.get(metric, float('nan')):.5g}" for name, result in surfaces.items())
+    seen = "colours and heights" if kind == "surface" else "colours"
     parts = [
-        f"{len(surfaces)} surfaces on one scale, so that equal colours and heights are equal values of {metric} "
+        f"{len(surfaces)} surfaces on one scale, so that equal {seen} are equal values of {metric} "
         f"(at the centre: {centres})."
     ]
     if len({str(result.directions.get("normalize")) for result in surfaces.values()}) > 1:

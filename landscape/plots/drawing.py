@@ -10,6 +10,7 @@ from landscape.plots.registry import lay_out, painter, view
 from landscape.results.base import Result
 
 if TYPE_CHECKING:
+    from landscape.plots.sheets import Sheet
     from landscape.results import Surface
 
 
@@ -40,7 +41,16 @@ def draw(result: Result, quantity: str | None = None, *, backend: str = "matplot
     if not isinstance(result, Result):
         raise InputError("only results can be drawn", got=type(result).__name__, fix="pass what a computation returned")
     paint = painter(backend)
-    return paint(lay_out(view(result.kind), result, quantity, options))
+    return paint(sheet_of(result, quantity, options))
+
+
+def sheet_of(subject: Result | Mapping[str, Surface], quantity: str | None, options: dict[str, Any]) -> Sheet:
+    """Lay a result, or named surfaces that are compared, out as a sheet of panels."""
+    if isinstance(subject, Result):
+        return lay_out(view(subject.kind), subject, quantity, options)
+    from landscape.plots.views.compare import comparison
+
+    return lay_out(comparison, subject, quantity, options)
 
 
 def compare(
@@ -57,9 +67,9 @@ def compare(
     backend : {"matplotlib", "plotly"}
         Which library draws.
     **options
-        ``kind`` ("contour" or "heatmap"), ``limits``, ``levels``, ``log``, ``columns``, ``title``, ``size``.
+        ``kind`` ("contour", "heatmap" or "surface"), ``limits``, ``levels``, ``log``, ``columns``, ``title``, ``size``.
     """
-    from landscape.plots.views.compare import comparison
-
+    if isinstance(surfaces, Result):
+        raise InputError("a comparison needs named surfaces", got="one result", fix="pass a dictionary of surfaces")
     paint = painter(backend)
-    return paint(lay_out(comparison, surfaces, metric, options))
+    return paint(sheet_of(surfaces, metric, options))

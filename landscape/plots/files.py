@@ -9,7 +9,7 @@ from typing import Any
 from landscape.errors import InputError
 from landscape.plots.drawing import compare, draw
 from landscape.results.base import Result
-from landscape.results.store import whole_file
+from landscape.results.files import whole_file
 
 #: suffix -> the backend that writes it
 SUFFIXES = {".png": "matplotlib", ".pdf": "matplotlib", ".svg": "matplotlib", ".html": "plotly"}

@@ -7,23 +7,82 @@ from typing import Any
 import numpy as np
 
 from landscape.plots.scales import Axis
-from landscape.plots.sheets import Curves
+from landscape.plots.sheets import Curve, Curves
+
+_BETWEEN = 8  # points looked at on each piece of a line
+_FEW = 400
+_LINE = 0.09  # the height of a line of words, as a share of the panel's
 
 
 def quiet_corner(panel: Curves) -> str:
     """Return the corner of the panel with the fewest points in it."""
-    shown = [(_unit(panel.x, c.x), _unit(panel.y, c.y, [d.y for d in panel.curves])) for c in panel.curves]
-    if panel.path is not None:
-        shown.append((_unit(panel.x, panel.path.x), _unit(panel.y, panel.path.y)))
+    shown = cloud(panel)
     crowd = {}
     for corner in ("top right", "top left", "bottom right", "bottom left"):
-        count = 0.0
-        for x, y in shown:
-            near_x = x > 0.5 if "right" in corner else x < 0.5
-            near_y = y > 0.7 if "top" in corner else y < 0.3
-            count += float((near_x & near_y).mean()) if len(x) else 0.0
-        crowd[corner] = count
+        near_x = shown[:, 0] > 0.5 if "right" in corner else shown[:, 0] < 0.5
+        near_y = shown[:, 1] > 0.7 if "top" in corner else shown[:, 1] < 0.3
+        crowd[corner] = int((near_x & near_y).sum())
     return min(crowd, key=lambda corner: crowd[corner])
+
+
+def quiet_spot(panel: Curves, value: float, length: float) -> tuple[float, str, str]:
+    """Return where on the horizontal line at ``value`` words of ``length`` (a share of the width) cover least.
+
+    The answer is a place along the width (0 to 1), what part of the words stands there ("left", "center" or
+    "right"), and whether they stand "above" or "below" the line.
+    """
+    shown = cloud(panel)
+    height = float(_unit(panel.y, np.array([value]), _every(panel))[0])
+    length = min(length, 1.0)
+    spots = [(1.0, "right"), (0.0, "left")]
+    spots += [(float(middle), "center") for middle in np.linspace(1 - length / 2, length / 2, 9)[1:-1]]
+    crowd = {}
+    for where in ("above", "below"):
+        low = height + 0.005 if where == "above" else height - _LINE
+        for place, side in spots:
+            start = place - {"left": 0.0, "center": length / 2, "right": length}[side]
+            inside = (shown[:, 0] > start - 0.02) & (shown[:, 0] < start + length + 0.02)
+            inside &= (shown[:, 1] > low - 0.02) & (shown[:, 1] < low + _LINE)
+            outside = low < 0.0 or low + _LINE > 1.02
+            crowd[place, side, where] = float(inside.sum()) + (1e9 if outside else 0.0)
+    return min(crowd, key=lambda spot: crowd[spot])
+
+
+def cloud(panel: Curves) -> np.ndarray:
+    """Return points (x, y) all along what the panel shows, from 0 to 1 between the ends of its axes."""
+    every_x, every_y = [c.x for c in panel.curves], _every(panel)
+    parts = [np.empty((0, 2))]
+    for curve in panel.curves:
+        x, y = _unit(panel.x, curve.x, every_x), _unit(panel.y, curve.y, every_y)
+        parts.append(_along(x, y) if curve.line else np.stack([x, y], axis=1))
+        parts += _bars(panel, curve, x, every_y)
+    if panel.path is not None:
+        parts.append(_along(_unit(panel.x, panel.path.x), _unit(panel.y, panel.path.y)))
+    points = np.concatenate(parts)
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def _every(panel: Curves) -> list[np.ndarray]:
+    return [np.asarray(c.y, float) for c in panel.curves]
+
+
+def _along(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return points on the lines between (x, y) as well, where those are few."""
+    if not 1 < len(x) <= _FEW:
+        return np.stack([x, y], axis=1)
+    fine = np.linspace(0, len(x) - 1, (len(x) - 1) * _BETWEEN + 1)
+    rank = np.arange(len(x))
+    return np.stack([np.interp(fine, rank, x), np.interp(fine, rank, y)], axis=1)
+
+
+def _bars(panel: Curves, curve: Curve, x: np.ndarray, every_y: list[np.ndarray]) -> list[np.ndarray]:
+    """Return points along the error bars of ``curve``."""
+    if curve.low is None or curve.high is None or curve.interval != "bars" or len(x) > _FEW:
+        return []
+    low, high = (_unit(panel.y, ends, every_y) for ends in (curve.low, curve.high))
+    shares = np.linspace(0, 1, _BETWEEN)[:, None]
+    heights = low + shares * (high - low)
+    return [np.stack([np.broadcast_to(x, heights.shape).ravel(), heights.ravel()], axis=1)]
 
 
 def _unit(axis: Axis, values: np.ndarray, every: list[np.ndarray] | None = None) -> np.ndarray:
@@ -39,16 +98,3 @@ def _unit(axis: Axis, values: np.ndarray, every: list[np.ndarray] | None = None)
     if len(ends) == 0 or ends.max() == ends.min():
         return np.full(len(places), 0.5)
     return (places - ends.min()) / (ends.max() - ends.min())
-
-
-def quiet_side(panel: Curves, value: float) -> str:
-    """Return the end, "left" or "right", at which fewer points lie near the horizontal line at ``value``."""
-    every = [c.y for c in panel.curves]
-    crowd = {"right": 0.0, "left": 0.0}
-    for curve in panel.curves:
-        x = _unit(panel.x, curve.x, [c.x for c in panel.curves])
-        y = _unit(panel.y, np.append(curve.y, value), every)
-        near = np.abs(y[:-1] - y[-1] - 0.04) < 0.07
-        for side, there in (("right", x > 0.6), ("left", x < 0.4)):
-            crowd[side] += float((near & there).sum())
-    return min(crowd, key=lambda side: crowd[side])

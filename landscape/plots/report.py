@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from landscape.errors import FileError, InputError
 from landscape.plots.captions import caption
-from landscape.plots.drawing import compare, draw
+from landscape.plots.drawing import sheet_of
+from landscape.plots.narrow import stacked
 from landscape.plots.page import PAGE, SCRIPT, STYLE
+from landscape.plots.registry import painter
+from landscape.plots.sheets import Matrix, Plane, Sheet, Space
+from landscape.plots.style import PIXELS
+from landscape.plots.titles import wrap
 from landscape.results import Surface
 from landscape.results.base import Result
-from landscape.results.store import load, whole_file
+from landscape.results import load
+from landscape.results.files import whole_file
 from landscape.version import __version__
 
 _NAMES = {
@@ -32,10 +38,11 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what is drawn below it: one result, or named surfaces to compare."""
+    """A heading and what is drawn below it, and how: one result, or named surfaces to compare."""
 
     heading: str
     subject: Result | dict[str, Surface]
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def results(self) -> dict[str, Result]:
@@ -57,9 +64,10 @@ def report(
     Parameters
     ----------
     items : list or dict
-        Results, or paths of result files and run folders; each may stand in a pair (heading, result) or,
-        in a dictionary, under its heading. A dictionary of named surfaces as the result of a pair is drawn
-        as a comparison on one scale.
+        Results, or paths of result files and run folders; each may stand in a pair (heading, result), in a
+        triple (heading, result, options) or, in a dictionary, under its heading. The options are those of
+        :func:`landscape.plots.draw`, for example ``{"trajectory": projection}`` or ``{"kind": "surface"}``.
+        A dictionary of named surfaces as the result of a pair or triple is drawn as a comparison on one scale.
     path : path
         The file to write, ending in ``.html``. It needs no network and no other file.
     title, intro : str
@@ -71,7 +79,7 @@ def report(
 
     Examples
     --------
-    >>> ls.report([run, surf, ("Before and after", {"before": a, "after": b})], "report.html")
+    >>> ls.report([run, ("The path", surf, {"trajectory": path}), ("Both", {"a": a, "b": b})], "report.html")
     """
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):
@@ -101,24 +109,27 @@ def read_items(items: Any) -> Iterator[Section]:
     if isinstance(items, Result | str | Path):
         items = [items]
     if isinstance(items, Mapping):
-        pairs = list(items.items())
+        triples: list[tuple[str, Any, dict[str, Any]]] = [(str(heading), item, {}) for heading, item in items.items()]
     elif isinstance(items, Sequence):
-        pairs = [_pair(item) for item in items]
+        triples = [_triple(item) for item in items]
     else:
         raise InputError("items must be a list or a dictionary", got=type(items).__name__, fix="pass [result, ...]")
-    for heading, item in pairs:
+    for heading, item, options in triples:
         subject = _subject(item)
-        yield Section(str(heading) if heading else _name(subject), subject)
+        yield Section(heading or _name(subject), subject, options)
 
 
-def _pair(item: Any) -> tuple[str, Any]:
+def _triple(item: Any) -> tuple[str, Any, dict[str, Any]]:
     if isinstance(item, tuple):
-        if len(item) == 2 and isinstance(item[0], str):
-            return item
+        options = item[2] if len(item) == 3 else {}
+        if len(item) in (2, 3) and isinstance(item[0], str) and isinstance(options, Mapping):
+            return item[0], item[1], dict(options)
         raise InputError(
-            "a pair must be (heading, result)", got=f"a tuple of {len(item)}", fix="pass (heading, result)"
+            "an item in a tuple must be (heading, result) or (heading, result, options)",
+            got=f"a tuple of {len(item)}",
+            fix='pass for example ("The path", surf, {"trajectory": path})',
         )
-    return (Path(item).name, item) if isinstance(item, str | Path) else ("", item)
+    return (Path(item).name, item, {}) if isinstance(item, str | Path) else ("", item, {})
 
 
 def _subject(item: Any) -> Result | dict[str, Surface]:
@@ -155,12 +166,13 @@ def _page(sections: list[Section], title: str, intro: str, commands: Sequence[st
         f'<li><a href="#section-{number}">{escape(section.heading)}</a></li>'
         for number, section in enumerate(sections, 1)
     )
+    long = ' class="long"' if len(sections) > 8 else ""
     return PAGE.format(
         title=escape(title),
         style=STYLE,
         plotly=get_plotlyjs(),
         intro=f'<p class="intro">{escape(intro)}</p>' if intro else "",
-        contents=f'<nav aria-label="Contents"><ol>{contents}</ol></nav>' if len(sections) > 1 else "",
+        contents=f'<nav aria-label="Contents"><ol{long}>{contents}</ol></nav>' if len(sections) > 1 else "",
         sections="\n".join(_section(number, section) for number, section in enumerate(sections, 1)),
         commands=_commands(commands),
         footer=f"Made by landscape {escape(__version__)}. Every figure is drawn from saved numbers alone.",
@@ -178,25 +190,37 @@ def _section(number: int, section: Section) -> str:
                 messages.append(f'<p class="message">{escape(prefix + result.message)}</p>')
         shown = json.dumps(result.provenance, indent=2, ensure_ascii=False, default=str)
         settings.append(f"{f'<p>{escape(name)}</p>' if name else ''}<pre>{escape(shown)}</pre>")
-    figure, width = figure_json(section.subject)
-    bounds = f"min-width:{int(0.8 * width)}px;max-width:{int(1.2 * width)}px"
+    options = dict(section.options)
+    quantity = options.pop("quantity", None) or options.pop("metric", None)
+    sheet = sheet_of(section.subject, quantity, options)
+    title = f'<p class="title">{escape(sheet.title)}</p>' if sheet.title else ""
+    facts = f'<p class="facts">{escape(sheet.subtitle)}</p>' if sheet.subtitle else ""
+    head = (0.36 if sheet.title else 0.0) + 0.2 * len(wrap(sheet.subtitle, sheet.size[0]))
+    bare = replace(sheet, title="", subtitle="", size=(sheet.size[0], max(1.6, sheet.size[1] - head)))
+    words = caption(section.subject, **section.options)
     return f"""<section id="section-{number}">
 <h2>{escape(section.heading)} {"".join(badges)}</h2>
-{"".join(messages)}
-<div class="plot"><div id="plot-{number}" style="{bounds}"></div></div>
-<script type="application/json" class="figure" data-place="plot-{number}">{figure}</script>
-<p class="caption">{escape(caption(section.subject))}</p>
+{"".join(messages)}{title}{facts}
+<div class="plot" id="plot-{number}" style="max-width:{_most_width(bare)}"></div>
+<script type="application/json" class="figure" data-place="plot-{number}">{figure_json(bare)}</script>
+<script type="application/json" class="narrow" data-place="plot-{number}">{figure_json(stacked(bare))}</script>
+<p class="caption">{escape(words)}</p>
 <details><summary>Settings that reproduce it</summary>{"".join(settings)}</details>
 </section>"""
 
 
-def figure_json(subject: Result | dict[str, Surface]) -> tuple[str, int]:
-    """Return the figure as JSON that may stand inside a script element, and its natural width."""
-    figure = draw(subject, backend="plotly") if isinstance(subject, Result) else compare(subject, backend="plotly")
-    width = int(figure.layout.width)
+def figure_json(sheet: Sheet) -> str:
+    """Return the figure of ``sheet`` as JSON that may stand inside a script element, as wide as the page lets it."""
+    figure = painter("plotly")(sheet)
     figure.update_layout(width=None, autosize=True, template=None)
     text: str = figure.to_json()
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"), width
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _most_width(sheet: Sheet) -> str:
+    """Return how wide the figure may become: one whose panels keep their shape gains nothing from more."""
+    shaped = any(isinstance(panel, Plane | Space | Matrix) for panel in sheet.rows[0])
+    return f"{int(sheet.size[0] * PIXELS)}px" if shaped else "100%"
 
 
 def _commands(commands: Sequence[str]) -> str:

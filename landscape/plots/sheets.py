@@ -56,6 +56,7 @@ class Reference:
     value: float
     text: str = ""
     along: str = "y"  # the axis that the value belongs to
+    line: str = "solid"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Curves:
     path: Path | None = None
     title: str = ""
     note: str = ""
+    remark: str = ""  # words in a free corner of the panel
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Bars:
     axis: Axis
     texts: list[str] | None = None
     dots: bool = False
+    colours: list[str] | None = None
     references: list[Reference] = field(default_factory=list)
     title: str = ""
 
@@ -111,6 +114,8 @@ class Matrix:
     show_numbers: bool = True
     title: str = ""
     note: str = ""
+    axis: str = ""  # what the names on both axes are
+    compact: bool = False  # one small panel among others: its colour bar stays within the panel
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class Plane:
     centre: bool = True
     title: str = ""
     own_scale: bool = True  # whether it carries a colour bar of its own
+    equal: bool = True  # whether a unit is as long in both directions
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,8 @@ class Space:
     plane: Plane
     centre_height: float
     title: str = ""
+    azimuth: float = -57.0  # from where it is seen, in degrees
+    elevation: float = 34.0
 
 
 @dataclass(frozen=True)
@@ -172,3 +180,4 @@ class Sheet:
     rows: list[list[Panel | None]]
     size: tuple[float, float]
     widths: list[float] | None = None
+    heights: list[float] | None = None

@@ -12,9 +12,12 @@ import pytest
 
 import landscape.results as results
 from landscape.errors import InputError
-from landscape.plots import compare, draw
+from landscape.plots import caption, compare, draw
+from landscape.plots.placement import quiet_spot
 from landscape.plots.registry import BACKENDS, VIEWS, view
-from landscape.plots.scales import Symlog, even_values, log_ticks, text
+from landscape.plots.scales import Axis, Symlog, even_values, log_ticks, text
+from landscape.plots.sheets import Curve, Curves
+from landscape.plots.views.recording import panels_of
 from landscape.results.base import KINDS
 from tests.plots import made
 
@@ -159,11 +162,89 @@ def test_a_run_whose_loss_is_never_finite_still_shows_it(backend):
 def test_records_that_did_not_converge_are_hollow(backend):
     figure = made.recording().plot("sharpness", backend=backend)
     if backend == "plotly":
-        symbols = next(t.marker.symbol for t in figure.data if t.name == "sharpness")
+        symbols = next(t.marker.symbol for t in figure.data if t.marker.symbol)
         assert [i for i, s in enumerate(symbols) if s == "circle-open"] == [2]
     else:
         open_ = [a for a in figure.axes[0].lines if a.get_marker() == "o" and a.get_markerfacecolor() == "white"]
         assert [list(a.get_xdata()) for a in open_] == [[80]]
+
+
+def run_of(sharpness, threshold, **header):
+    lines = [{"step": i, "values": {"loss": 2.0 - 0.1 * i, "lr": 0.1}} for i in range(9)]
+    for step in (0, 4, 8):
+        values = {"sharpness": sharpness + step / 10, "threshold": threshold, "edge": sharpness / threshold}
+        lines.append({"step": step, "metric": "sharpness", "values": values, "status": "converged"})
+        cosine = np.eye(10).tolist()
+        lines.append({"step": step, "metric": "conflict", "values": {"conflict_cosine": cosine}, "status": "complete"})
+    labels = {"conflict_cosine": [f"class {i}" for i in range(10)]}
+    return results.Recording.from_lines({"status": "complete", "labels": labels, **header}, lines)
+
+
+@pytest.mark.parametrize(("threshold", "drawn"), [(5.0, True), (38.0, True), (400.0, False)])
+def test_panels_show_what_they_are_measured_against_or_say_where_it_is(threshold, drawn):
+    panels = panels_of(run_of(10.0, threshold))
+    low, high = panels["sharpness"].y.limits
+    assert (low <= threshold <= high) == drawn
+    assert (panels["sharpness"].remark == "threshold 400, above this range") != drawn
+    assert [r.text for r in panels["sharpness"].references] == (["stability threshold"] if drawn else [])
+    low, high = panels["edge"].y.limits
+    assert low < 1.0 < high
+    low, high = panels["lr"].y.limits
+    assert 0 <= low < 0.1 < high <= 0.2
+    assert panels["lr"].title == "learning rate"
+
+
+@BOTH
+def test_notes_on_a_metric_stand_at_its_panels_and_in_the_caption(backend):
+    run = run_of(10.0, 38.0, notes={"sharpness": "train mode, 128 examples", "nothing": ""})
+    found = words(run.plot(backend=backend))
+    assert sum("train mode, 128 examples" in w for w in found) == 2  # sharpness and the edge meter
+    assert "sharpness (train mode, 128 examples)" in caption(run)
+    assert "nothing" not in caption(run)
+    assert panels_of(run_of(10.0, 38.0, notes="?"))["sharpness"].note == ""
+
+
+def test_panels_of_a_dashboard_are_aligned_and_small_matrices_hold_no_numbers():
+    figure = run_of(10.0, 38.0).plot()
+    figure.draw_without_rendering()
+    spots = [a.get_position(original=True) for a in figure.axes if a.get_subplotspec() is not None]
+    assert len({round(spot.width, 3) for spot in spots}) == 1
+    assert len({round(spot.height, 3) for spot in spots}) == 1
+    assert len({round(spot.x0, 3) for spot in spots}) == 3
+    matrices = [a for a in figure.axes if "conflict cosine" in a.get_title("left")]
+    assert [a.get_title("left")[-6:] for a in matrices] == ["step 0", "step 8"]  # a full row of three with the edge
+    assert not any(a.texts for a in matrices)
+    assert run_of(10.0, 38.0).plot("conflict_cosine").axes[0].texts
+
+
+@BOTH
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_eigenvalues_are_rows_with_their_numbers(count, backend):
+    converged = np.arange(count) > 0
+    result = results.EigenResult.make(
+        np.array([61.25, 8.0, -2.5])[:count], np.full(count, 0.02), converged, np.eye(6, count), which="LA", tol=1e-3,
+        matvecs=9, status="not converged", message="", provenance=made.ORIGIN,
+    )  # fmt: skip
+    figure = result.plot(backend=backend)
+    if backend == "matplotlib":
+        assert figure.get_figheight() < 3
+        assert "61.25, residual 0.02, not converged" in words(figure)
+    else:
+        assert figure.layout.height < 300
+        assert any("61.25, residual 0.02, not converged" in str(t.text) for t in figure.data)
+    assert ("One eigenvalue of" if count == 1 else "3 eigenvalues of") in caption(result)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["contour", "surface"])
+def test_a_path_lies_on_top_of_its_surface(kind, backend):
+    figure = made.plane(False).plot(backend=backend, kind=kind, trajectory=made.projection())
+    found = " ".join(words(figure))
+    assert "start (step 0)" in found
+    assert "end (step 110)" in found
+    assert "centre" not in found  # the path ends there
+    if backend == "plotly":
+        assert figure.data[-1].name == "end (step 110)"
 
 
 @BOTH
@@ -206,8 +287,26 @@ def test_comparison_of_lines_and_refusals(backend):
         compare({"a": made.line(), "b": made.plane()}, backend=backend)
     with pytest.raises(InputError, match="named surfaces"):
         compare([made.plane()], backend=backend)
-    with pytest.raises(InputError, match="flat"):
-        compare({"a": made.plane()}, backend=backend, kind="surface")
+    with pytest.raises(InputError, match="pie"):
+        compare({"a": made.plane()}, backend=backend, kind="pie")
+    with pytest.raises(InputError, match="named surfaces"):
+        compare(made.plane(), backend=backend)
+
+
+def test_comparison_in_three_dimensions_shares_colours_and_heights():
+    named = {"a": made.plane(False), "b": made.plane(False, scale=30.0)}
+    figure = compare(named, backend="plotly", kind="surface")
+    shown = [t for t in figure.data if t.type == "surface"]
+    assert {t.scene for t in shown} == {"scene", "scene2"}
+    assert {t.coloraxis for t in shown} == {"coloraxis"}
+    heights = {tuple(figure.layout[name].zaxis.range) for name in ("scene", "scene2")}
+    assert len(heights) == 1
+    assert next(iter(heights))[1] >= max(np.nanmax(t.z) for t in shown)
+    drawn = compare(named, kind="surface")
+    spaces = [a for a in drawn.axes if a.name == "3d"]
+    assert [a.get_title("left") for a in spaces] == ["a", "b"]
+    assert len({a.get_zlim() for a in spaces}) == 1
+    assert sum(a.get_label() == "<colorbar>" for a in drawn.axes) == 1
 
 
 @pytest.mark.parametrize(
@@ -239,6 +338,14 @@ def test_density_integrates_to_one_and_shows_a_single_eigenvalue():
     assert ((heights[1:] + heights[:-1]) / 2 * np.diff(grid)).sum() == pytest.approx(1, abs=2e-3)
     peak = result.density(grid)[np.abs(grid - 80) < 1].max()
     assert peak > 0.5 * atom_floor(result, grid, axis, None)
+
+
+def test_words_stand_where_no_data_are():
+    x, y = np.linspace(0, 1, 50), np.where(np.linspace(0, 1, 50) > 0.4, 0.55, 0.1)
+    panel = Curves(Axis(limits=(0, 1)), Axis(limits=(0, 1)), [Curve(x, y)])
+    assert quiet_spot(panel, 0.5, 0.3) == (0.0, "left", "above")
+    assert quiet_spot(panel, 0.5, 0.9)[2] == "below"
+    assert quiet_spot(panel, 0.98, 0.3)[2] == "below"
 
 
 def test_scales():

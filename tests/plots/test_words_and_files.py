@@ -39,6 +39,11 @@ def test_captions_say_what_is_wrong():
     assert "1 of 8 records of sharpness" in run
     assert "not finite (NaN or infinite) at 1 step" in run
     assert "one probe gives no error bar" in caption(made.trace(1))
+    few = caption(made.plane(), quantity="accuracy", trajectory=made.projection(), kind="surface")
+    assert "Accuracy at 9 by 9 points" in few
+    assert "path of training from step 0 (circle) to step 110 (square)" in few
+    assert "colours and heights are" in caption({"a": made.plane()}, kind="surface")
+    assert re.search(r"as \d+\.\d\d ± .* interval is \[\d+\.\d\d, \d+\.\d\d\]", caption(made.trace()))
     both = caption({"a": made.plane(), "b": made.plane(False)})
     assert "a: Loss is not finite" in both
     with pytest.raises(InputError):
@@ -61,7 +66,8 @@ def page(tmp_path_factory):
         surface_file,
         write_run(folder / "run"),
         ("Sharp <script>alert(1)</script> & flat", made.eigenpairs(good=False)),
-        ("Compared", {"<i>a</i>": made.plane(), "b": made.plane(False)}),
+        ("Compared", {"<i>a</i>": made.plane(), "b": made.plane(False)}, {"kind": "surface", "metric": "accuracy"}),
+        ("Path", made.plane(), {"trajectory": made.projection(), "title": "Along the way"}),
         *(made.EVERY[kind]() for kind in ("conflict", "density", "gradients", "projection", "trace")),
     ]
     made_at = report(items, folder / "r.html", title="A <b> & c", intro="x < y", commands=["landscape demo > log"])
@@ -79,11 +85,16 @@ def test_report_is_self_contained(page):
 
 def test_report_has_every_item_with_its_status_and_settings(page):
     figures = re.findall(r'<script type="application/json" class="figure" data-place="([^"]+)">(.*?)</script>', page)
-    assert [place for place, _ in figures] == [f"plot-{i}" for i in range(1, 11)]
+    assert [place for place, _ in figures] == [f"plot-{i}" for i in range(1, 12)]
     assert all(json.loads(text)["data"] for _, text in figures)
-    assert page.count("<details>") == 10
-    assert page.count('<p class="caption">') == 10
-    assert page.count('<span class="badge">') == 3
+    assert page.count("<details>") == 11
+    assert page.count('<p class="caption">') == 11
+    assert page.count('<span class="badge">') == 4
+    assert page.count('<script type="application/json" class="narrow"') == 11
+    assert '<p class="title">Along the way</p>' in page
+    assert "The line is the path of training" in page
+    assert '"type":"surface"' in figures[4][1]
+    assert '<ol class="long">' in page
     assert "raise max_matvecs" in page
     assert "landscape demo &gt; log" in page
     assert "surf.nc</a>" in page
@@ -107,7 +118,10 @@ def test_report_overwrites_only_when_told(tmp_path):
     assert b"Again" in target.read_bytes()
 
 
-@pytest.mark.parametrize("items", [[], 3, [3], [("a", "b", "c")], [{"a": made.trace()}], ["missing.nc"], [{}]])
+@pytest.mark.parametrize(
+    "items",
+    [[], 3, [3], [("a", "b", "c")], [("a", made.trace(), {"no": 1})], [{"a": made.trace()}], ["missing.nc"], [{}]],
+)
 def test_report_refuses_what_it_cannot_draw_and_leaves_nothing(items, tmp_path):
     with pytest.raises(LandscapeError):
         report(items, tmp_path / "r.html")

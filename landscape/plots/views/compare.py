@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.plots.sheets import Panel, Sheet
+from landscape.plots.sheets import Panel, Plane, Sheet
 from landscape.plots.style import check_size
 from landscape.plots.titles import SEPARATOR, origin
 from landscape.plots.views.levels import make_levels
-from landscape.plots.views.surface import automatic, check_metric, label_of, line_panel, plane_of, values_of
+from landscape.plots.views.surface import (
+    KINDS,
+    aspect,
+    automatic,
+    check_metric,
+    label_of,
+    line_panel,
+    plane_of,
+    space_of,
+    values_of,
+)
 from landscape.results import Surface
 
 
@@ -28,7 +38,10 @@ def comparison(
     title: str | None = None,
     size: tuple[float, float] | None = None,
 ) -> Sheet:
-    """Lay planes out as small multiples with one colour scale and the same levels; lines share one panel."""
+    """Lay planes out as small multiples with one colour scale and the same levels; lines share one panel.
+
+    ``kind="surface"`` raises them in three dimensions, all to the same heights.
+    """
     named = check_surfaces(surfaces)
     first = next(iter(named.values()))
     metric = metric or first.metrics[0]
@@ -39,20 +52,23 @@ def comparison(
     if "y" not in first.dataset.dims:
         panel = line_panel(named, metric, limits, log, "")
         return Sheet(what, below, [[panel]], check_size(size, (7.8, 4.8)))
-    if kind not in ("contour", "heatmap"):
-        raise InputError(
-            "surfaces are compared flat, so that none hides another", got=kind, fix="use kind contour or heatmap"
-        )
+    if kind not in KINDS:
+        raise InputError("a surface is drawn in one of three ways", got=kind, fix=f"use one of {', '.join(KINDS)}")
     everything = np.concatenate([values_of(r, metric).ravel() for r in named.values()])
     scale = make_levels(everything, levels, automatic(metric, log), limits)
     across = _columns(columns, len(named))
-    planes: list[Panel | None] = [
-        plane_of(r, metric, scale, filled=kind == "contour", title=_name(name, r), own_scale=False)
+    flat = {
+        name: plane_of(r, metric, scale, filled=kind == "contour", title=_name(name, r), own_scale=False)
         for name, r in named.items()
+    }
+    high = kind == "surface"
+    planes: list[Panel | None] = [
+        space_of(named[name], metric, plane, scale) if high else plane for name, plane in flat.items()
     ]
     planes += [None] * (-len(planes) % across)
     rows = [planes[i : i + across] for i in range(0, len(planes), across)]
-    return Sheet(what, below, rows, check_size(size, (3.7 * across + 1.3, 3.6 * len(rows) + 1.0)))
+    default = (4.8 * across + 0.9, 4.3 * len(rows) + 0.7) if high else _size(list(flat.values()), across, len(rows))
+    return Sheet(what, below, rows, check_size(size, default))
 
 
 def check_surfaces(surfaces: Any) -> dict[str, Surface]:
@@ -71,6 +87,13 @@ def check_surfaces(surfaces: Any) -> dict[str, Surface]:
             fix="compare those over the same number of directions",
         )
     return {str(name): result for name, result in surfaces.items()}
+
+
+def _size(planes: list[Plane], across: int, down: int) -> tuple[float, float]:
+    """Return a size in inches that planes side by side fill."""
+    wide = float(np.clip(np.median([aspect(plane) for plane in planes]), 0.5, 2.5))
+    width = min(3.6 * wide, (10.0 - 0.9 * across) / across) if across > 1 else min(8.0, 4.9 * wide)
+    return (width + 0.9) * across + 1.2, (width / wide + 0.85) * down + 0.7
 
 
 def _columns(columns: int | None, count: int) -> int:

@@ -12,7 +12,7 @@ from landscape.results.gradients import GradientConflict
 
 BEYOND_NOISE = -1.96
 _QUANTITIES = ("cosine", "cosine_unbiased", "z")
-_MOST_NUMBERS = 12
+_MOST_NUMBERS, _MOST_SMALL_NUMBERS = 12, 3
 
 
 def conflict(
@@ -50,15 +50,26 @@ def cosine_matrix(
     marked: np.ndarray | None = None,
     title: str = "",
     note: str = "",
+    compact: bool = False,
 ) -> Matrix:
-    """Return a matrix over pairs of tasks, the diagonal and unknown cells greyed."""
+    """Return a matrix over pairs of tasks, the diagonal and unknown cells greyed; ``compact`` for a small panel."""
     diagonal = np.eye(len(tasks), dtype=bool)
     marked = np.zeros_like(diagonal) if marked is None else marked & ~diagonal
-    short = [shorten(task, 22) for task in tasks]
+    tasks, axis = _without_common_word(tasks)
+    short = [shorten(task, 10 if compact else 22) for task in tasks]
     return Matrix(
         values, short, short, -reach, reach, label, diagonal | ~np.isfinite(values), marked,
-        len(tasks) <= _MOST_NUMBERS, title, note,
+        len(tasks) <= (_MOST_SMALL_NUMBERS if compact else _MOST_NUMBERS), title, note, axis, compact,
     )  # fmt: skip
+
+
+def _without_common_word(tasks: list[str]) -> tuple[list[str], str]:
+    """Return what is left of ``tasks`` after the words that all begin with, and those words."""
+    words = {task.rpartition(" ")[0] for task in tasks}
+    word = words.pop()
+    if words or not word or len(tasks) < 2:
+        return tasks, ""
+    return [task.rpartition(" ")[2] for task in tasks], word
 
 
 def _off_diagonal(matrix: np.ndarray) -> np.ndarray:

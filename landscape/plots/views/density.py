@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from landscape.errors import InputError
@@ -39,14 +41,15 @@ def density(
     axis = eigenvalue_axis(result)
     panels: list[Panel | None] = []
     if quantity in (None, "density"):
-        panels.append(_density(result, axis, width))
+        above = replace(axis, label="") if quantity is None else axis  # the panel below names the axis of both
+        panels.append(replace(_density(result, axis, width), x=above))
     if quantity in (None, "cumulative"):
         panels.append(_cumulative(result, axis))
     if quantity == "counts":
         panels.append(_counts(result, axis))
     probes = result.dataset.sizes["probe"]
     what = f"Spectral density of {result.n:,} eigenvalues ({probes} probe{'s' if probes > 1 else ''})"
-    return Sheet(*heading(result, what, title), [[p] for p in panels], check_size(size, (8.5, 3.4 * len(panels) + 0.9)))
+    return Sheet(*heading(result, what, title), [[p] for p in panels], check_size(size, (8.5, 3.2 * len(panels) + 0.8)))
 
 
 def eigenvalue_axis(result: SpectralDensity) -> Axis:
@@ -141,7 +144,7 @@ def _density(result: SpectralDensity, axis: Axis, width: float | None) -> Curves
         axis,
         Axis("density (share per unit of λ)", "log", (floor, max(top, floor * 10))),
         [curve],
-        [Reference(0.0, along="x"), Reference(atom, "one single eigenvalue, at its lowest")],
+        [Reference(0.0, along="x"), Reference(atom, "height of one eigenvalue")],
         title="Smoothed",
         note=f"mean over probes ({smoothing})" + (", 95 % band" if band else ""),
     )

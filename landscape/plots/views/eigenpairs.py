@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from landscape.plots.scales import Axis, symlog_axis
-from landscape.plots.sheets import Curve, Curves, Reference, Sheet
-from landscape.plots.style import BLUE, VERMILLION, check_size
+from landscape.plots.sheets import Bars, Curve, Curves, Reference, Sheet
+from landscape.plots.style import BLUE, SKY, VERMILLION, check_size
 from landscape.plots.titles import heading
 from landscape.results import EigenResult
 
+FEW = 3
+_BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _ORDER = {
     "LA": "largest first",
     "SA": "smallest first",
@@ -19,10 +21,14 @@ _ORDER = {
 
 
 def eigenpairs(result: EigenResult, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:
-    """Draw eigenvalues as stems, their residuals as bars, and those not converged hollow."""
+    """Draw eigenvalues as stems, their residuals as bars, and those not converged hollow; up to three as rows."""
     values, residuals, good = result.values, result.residuals, result.converged
-    ranks = np.arange(1, len(values) + 1)
     units = str(result.dataset["values"].attrs.get("units", ""))
+    if len(values) <= FEW:
+        few = _rows(values, residuals, good, f"eigenvalue λ ({units})" if units else "eigenvalue λ")
+        what = f"{len(values)} eigenvalues" if len(values) > 1 else "One eigenvalue"
+        return Sheet(*heading(result, what, title), [[few]], check_size(size, (7.0, 1.5 + 0.32 * len(values))))
+    ranks = np.arange(1, len(values) + 1)
     order = _ORDER.get(str(result.dataset.attrs.get("which", "")), "in the order asked for")
     common = {"marker": "circle", "line": "", "stems": True, "interval": "bars"}
     curves = []
@@ -47,8 +53,29 @@ def eigenpairs(result: EigenResult, *, title: str | None = None, size: tuple[flo
         [Reference(0.0)],
         note="bars: residual |Av − λv|; an exact eigenvalue lies within",
     )
-    what = f"{len(values)} eigenvalues" if len(values) > 1 else "One eigenvalue"
-    return Sheet(*heading(result, what, title), [[panel]], check_size(size, (7.0, 4.6)))
+    what = f"{len(values)} eigenvalues"
+    return Sheet(*heading(result, what, title), [[panel]], check_size(size, (7.0, 4.2)))
+
+
+def _rows(values: np.ndarray, residuals: np.ndarray, good: np.ndarray, label: str) -> Bars:
+    """Return a few eigenvalues as bars with their numbers written out; those not converged in another colour."""
+    texts = []
+    for value, residual, sure in zip(values, residuals, good, strict=True):
+        words = f"{value:.4g}, residual {residual:.1g}".replace("-", "−")
+        texts.append(words if sure else f"{words}, not converged")
+    names = [f"λ{str(rank).translate(_BELOW)}" for rank in range(1, len(values) + 1)] if len(values) > 1 else ["λ"]
+    low, high = (float(np.nan_to_num(end)) for end in (min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)))
+    span = (high - low) or 1.0
+    return Bars(
+        names,
+        values,
+        values - residuals,
+        values + residuals,
+        Axis(label, limits=(low - 0.05 * span, high + 0.7 * span)),
+        texts,
+        colours=[SKY if sure else VERMILLION for sure in good],
+        references=[Reference(0.0, along="x")],
+    )
 
 
 def _value_axis(values: np.ndarray, residuals: np.ndarray, label: str) -> Axis:

@@ -17,6 +17,7 @@ from landscape.results.recording import Recording
 
 _MANY = 300  # steps beyond which the raw line is light and a running median is drawn on it
 _MATRIX = "conflict_cosine"
+_REACH = 4.0  # a limit is drawn where it is at most so many times the largest measured value
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,20 @@ class _Kind:
     variables: tuple[str, ...]
     label: str
     log: bool = False
-    references: tuple[tuple[float, str], ...] = ()
+    references: tuple[tuple[float, str], ...] = ()  # always within the range that is shown
     limits: tuple[float, float] | None = None
     dashed: tuple[str, ...] = ()  # variables that are limits, not measurements
+    from_zero: bool = False
+    title: str = ""
 
 
 _KNOWN = {
     "loss": _Kind(("loss",), "training loss", log=True),
-    "lr": _Kind(("lr",), "learning rate"),
+    "lr": _Kind(("lr",), "η", title="learning rate"),
     "gradient_norm": _Kind(("gradient_norm",), "gradient norm", log=True),
     "update_ratio": _Kind(("update_ratio",), "|update| / |parameters|", log=True),
-    "sharpness": _Kind(("sharpness", "threshold"), "largest eigenvalue λ", dashed=("threshold",)),
-    "edge": _Kind(("edge",), "ρ (edge at 1)", references=((1.0, "edge of stability"),)),
+    "sharpness": _Kind(("sharpness", "threshold"), "largest eigenvalue λ", dashed=("threshold",), from_zero=True),
+    "edge": _Kind(("edge",), "ρ", references=((1.0, "edge of stability"),), from_zero=True, title="edge meter"),
     "gradient_coherence": _Kind(
         ("gradient_coherence",), "gradient coherence", references=((1.0, "orthogonal gradients"),)
     ),
@@ -77,15 +80,17 @@ def recording(
         what = f"{sheet_title}: {name.replace('_', ' ')}"
         return Sheet(*heading(result, what, title), [[replace(panel, title="")]], check_size(size, default))
     across = 3 if len(panels) > 4 else min(2, len(panels))
+    if _MATRIX in panels:
+        panels = {k: v for k, v in panels.items() if k != _MATRIX} | _matrices(result, 1 + (-len(panels)) % across)
     cells: list[Panel | None] = list(panels.values())
     cells += [None] * (-len(cells) % across)
     rows = [cells[i : i + across] for i in range(0, len(cells), across)]
-    return Sheet(*heading(result, sheet_title, title), rows, check_size(size, (4.3 * across, 2.75 * len(rows) + 0.9)))
+    return Sheet(*heading(result, sheet_title, title), rows, check_size(size, (4.1 * across, 2.65 * len(rows) + 0.8)))
 
 
 def panels_of(result: Recording) -> dict[str, Curves | Panel]:
     """Return the panels of a dashboard by name, the known ones first."""
-    series = read_series(result)
+    series, said = read_series(result), notes_of(result)
     left = {name for name in series if not _is_attached(name, series)}
     panels: dict[str, Curves | Panel] = {}
     for name, kind in _KNOWN.items():
@@ -93,16 +98,18 @@ def panels_of(result: Recording) -> dict[str, Curves | Panel]:
         found += sorted(v for v in left if name == "lr" and v.startswith("lr_"))
         left -= set(found)
         found = [v for v in found if np.isfinite(series[v].values).any() or v == "loss"]
-        if found:
-            panels[name] = _panel(name, kind, {v: series[v] for v in found}, series)
+        if found and not set(found) <= set(kind.dashed):
+            panels[name] = _panel(name, kind, {v: series[v] for v in found}, series, said)
+        else:
+            left |= set(found)
     for name in [v for v in series if v in left and series[v].values.ndim == 1]:
         if np.isfinite(series[name].values).any():
             words = name.replace("_", " ")
             panels[name] = _panel(
-                name, _Kind((name,), words, log=is_wide(series[name].values)), {name: series[name]}, series
+                name, _Kind((name,), words, log=is_wide(series[name].values)), {name: series[name]}, series, said
             )
     if _MATRIX in result.dataset and result.dataset[_MATRIX].ndim == 3 and len(result.dataset[_MATRIX]):
-        panels[_MATRIX] = _last_matrix(result)
+        panels[_MATRIX] = _matrix(result, -1)
     steps = [s.steps for s in series.values() if len(s.steps)]
     if steps:
         low, high = float(min(s.min() for s in steps)), float(max(s.max() for s in steps))
@@ -143,9 +150,16 @@ def _variables(panel: str) -> tuple[str, ...]:
     return _KNOWN[panel].variables if panel in _KNOWN else (panel,)
 
 
-def _panel(name: str, kind: _Kind, shown: dict[str, Series], every: dict[str, Series]) -> Curves:
+def notes_of(result: Recording) -> dict[str, str]:
+    """Return what the run says about how its metrics were measured, by metric."""
+    notes = result.header.get("notes")
+    return {str(k): str(v) for k, v in notes.items() if v} if isinstance(notes, dict) else {}
+
+
+def _panel(name: str, kind: _Kind, shown: dict[str, Series], every: dict[str, Series], said: dict[str, str]) -> Curves:
+    shown, remark = _within_reach(kind, shown)
     curves: list[Curve] = []
-    notes: list[str] = []
+    notes = [said[s.metric] for s in shown.values() if s.metric in said]
     for index, (variable, series) in enumerate(shown.items()):
         label = _NAMES.get(variable, variable.replace("_", " ")) if len(shown) > 1 else ""
         colour = PALETTE[index % len(PALETTE)]
@@ -160,11 +174,33 @@ def _panel(name: str, kind: _Kind, shown: dict[str, Series], every: dict[str, Se
     log = is_wide(values, 0.5 if kind.log else 1.0) and (kind.log or bool(kind.dashed))
     if log:
         curves = [_above_zero(curve) for curve in curves]
-    references = [Reference(value, words) for value, words in kind.references]
+    limits = {v: s.values[np.isfinite(s.values)] for v, s in shown.items() if v in kind.dashed}
+    fixed = {v: float(found[0]) for v, found in limits.items() if len(shown) > 1 and np.ptp(found) == 0.0}
+    if fixed:  # a limit that never changes is named at its line
+        words = tuple((value, _NAMES.get(variable, variable)) for variable, value in fixed.items())
+        kind = replace(kind, references=kind.references + words)
+        curves = [replace(curve, label="") for curve in curves if curve.label not in {name for _, name in words}]
+    references = [
+        Reference(value, words, line="dash" if value in fixed.values() else "solid") for value, words in kind.references
+    ]
     return Curves(
-        Axis("step"), Axis(kind.label, "log" if log else "linear", _limits(kind, shown, log)), curves, references,
-        title=name.replace("_", " "), note="; ".join(dict.fromkeys(notes)),
+        Axis("step"), Axis(kind.label, "log" if log else "linear", _limits(kind, curves, log)), curves, references,
+        title=kind.title or name.replace("_", " "), note="; ".join(dict.fromkeys(notes)), remark=remark,
     )  # fmt: skip
+
+
+def _within_reach(kind: _Kind, shown: dict[str, Series]) -> tuple[dict[str, Series], str]:
+    """Leave out a limit that lies far above what was measured, and return words in its place."""
+    measured = [s.values for v, s in shown.items() if v not in kind.dashed]
+    top = float(np.nanmax(np.concatenate(measured), initial=-np.inf)) if measured else -np.inf
+    words = []
+    for variable in [v for v in kind.dashed if v in shown and len(measured)]:
+        limit = shown[variable].values[np.isfinite(shown[variable].values)]
+        if len(limit) and limit.min() > _REACH * max(top, 0.0):
+            span = f"{limit.min():.3g}" if limit.min() == limit.max() else f"{limit.min():.3g} to {limit.max():.3g}"
+            words.append(f"{variable} {span}, above this range")
+            shown = {v: s for v, s in shown.items() if v != variable}
+    return shown, "; ".join(words)
 
 
 def _above_zero(curve: Curve) -> Curve:
@@ -176,18 +212,43 @@ def _above_zero(curve: Curve) -> Curve:
     return replace(curve, low=np.where(curve.low > 0, curve.low, np.minimum(floor, curve.y)))
 
 
-def _limits(kind: _Kind, shown: dict[str, Series], log: bool) -> tuple[float, float] | None:
-    """Return a range set by what was measured, where a limit drawn beside it runs far away."""
+def _limits(kind: _Kind, curves: list[Curve], log: bool) -> tuple[float, float] | None:
+    """Return a range that holds every value, what it is measured against, and error bars up to a point."""
     if kind.limits is not None:
         return kind.limits
-    measured = [s.values[np.isfinite(s.values)] for v, s in shown.items() if v not in kind.dashed]
-    values = np.concatenate(measured) if measured else np.array([])
-    dashed = [s.values[np.isfinite(s.values)] for v, s in shown.items() if v in kind.dashed]
-    most = max((float(d.max()) for d in dashed if len(d)), default=0.0)
-    top = float(values.max()) if len(values) else 0.0
-    if top <= 0 or most <= (10 if log else 2) * top:
+    values = _finite([curve.y for curve in curves], log)
+    if len(values) == 0:
         return None
-    return (float(values.min()) / 1.5, 10 * top) if log else (min(0.0, float(values.min())), 2 * top)
+    ends = _finite([end for c in curves for end in (c.low, c.high) if end is not None], log)
+    named = _finite([np.array([value for value, _ in kind.references])], log)
+    low, high = float(values.min()), float(values.max())
+    reach = 1.5 * (high - low)
+    if len(ends):
+        low, high = max(min(low, float(ends.min())), low - reach), min(max(high, float(ends.max())), high + reach)
+    if len(named):
+        low, high = min(low, float(named.min())), max(high, float(named.max()))
+    if kind.from_zero and not log:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        return _around(float(values[0]), log)
+    margin = 0.06 * (high - low)
+    top = high + (2.2 * margin if len(named) and high == named.max() else margin)
+    low -= 0.0 if kind.from_zero and not log and low == 0.0 else margin
+    return (10.0**low, 10.0**top) if log else (low, top)
+
+
+def _finite(parts: list[np.ndarray], log: bool) -> np.ndarray:
+    """Return the finite values of ``parts``, or the logarithms of the positive ones."""
+    values = np.concatenate([np.asarray(part, float) for part in parts] or [np.array([])])
+    values = values[np.isfinite(values)]
+    return np.log10(values[values > 0]) if log else values
+
+
+def _around(value: float, log: bool) -> tuple[float, float]:
+    """Return a range in which a value that never changes can be read."""
+    if log:
+        return 10.0**value / 2, 10.0**value * 2
+    return (min(0.0, 1.5 * value), max(0.0, 1.5 * value)) if value else (-1.0, 1.0)
 
 
 def _every_step(series: Series, label: str, colour: str, exact: bool) -> list[Curve]:
@@ -232,10 +293,20 @@ def _in_words(variable: str, series: Series) -> list[str]:
     return words
 
 
-def _last_matrix(result: Recording) -> Panel:
+def _matrix(result: Recording, index: int, *, compact: bool = False) -> Panel:
     variable = result.dataset[_MATRIX]
-    values = variable[-1].to_numpy()
+    values = variable[index].to_numpy()
     labels = result.header.get("labels", {}).get(_MATRIX) or [f"task {i + 1}" for i in range(len(values))]
-    step = int(variable[variable.dims[0]][-1])
+    dim = str(variable.dims[0])
+    title = f"conflict cosine at step {int(variable[dim][index])}"
+    note = "" if compact else notes_of(result).get(dim.removesuffix("_step"), "")
+    label = "cosine" if compact else "cosine of mean gradients"
     tasks = [str(label) for label in labels]
-    return cosine_matrix(values, tasks, "cosine of mean gradients", title=f"conflict cosine at step {step}")
+    return cosine_matrix(values, tasks, label, title=title, note=note, compact=compact)
+
+
+def _matrices(result: Recording, count: int) -> dict[str, Panel]:
+    """Return ``count`` matrices from the first record to the last, so that a row of panels is full."""
+    last = len(result.dataset[_MATRIX]) - 1
+    chosen = np.unique(np.linspace(0, last, count).round().astype(int)) if count > 1 else np.array([last])
+    return {f"{_MATRIX} {index}": _matrix(result, int(index), compact=True) for index in chosen}

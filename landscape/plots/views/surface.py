@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from landscape.plots.views.levels import Levels, check_limits, make_levels
 from landscape.results import Projection, Surface
 
 KINDS = ("contour", "heatmap", "surface")
+_WIDEST = 3.5  # a plane longer than this in one direction has axes with scales of their own
 
 
 def surface(
@@ -64,9 +66,10 @@ def surface(
     metric = quantity or result.metrics[0]
     scale = make_levels(values_of(result, metric), levels, automatic(metric, log), limits)
     plane = plane_of(result, metric, scale, filled=kind != "heatmap", path=path_of(trajectory))
-    panel: Panel = _space(result, metric, plane, scale) if kind == "surface" else plane
-    what = f"{label_of(result, metric).capitalize()} over two directions"
-    default = (8.0, 6.4) if kind == "surface" else (7.4, 6.2)
+    panel: Panel = space_of(result, metric, plane, scale) if kind == "surface" else plane
+    along = " along a training path" if trajectory is not None else ""
+    what = f"{label_of(result, metric).capitalize()} over two directions{along}"
+    default = (8.0, 6.0) if kind == "surface" else plane_size(plane)
     return Sheet(*heading(result, what, title), [[panel]], check_size(size, default))
 
 
@@ -130,7 +133,7 @@ def plane_of(
     """Return the metric over the plane, coloured by ``scale``."""
     values = values_of(result, metric)
     not_finite, not_evaluated = holes(result, metric)
-    return Plane(
+    shown = Plane(
         result.dataset["x"].to_numpy(),
         result.dataset["y"].to_numpy(),
         values,
@@ -148,21 +151,72 @@ def plane_of(
         path,
         title=title,
         own_scale=own_scale,
+        centre=path is None or not _ends_at_centre(path),
     )
+    wide = aspect(shown)
+    return replace(shown, equal=1 / _WIDEST <= wide <= _WIDEST)
 
 
-def _space(result: Surface, metric: str, plane: Plane, scale: Levels) -> Space:
-    """Raise the plane to its values; a path lies on the surface, at the height of the nearest points."""
+def aspect(plane: Plane) -> float:
+    """Return the width over the height of what a plane shows, its path included."""
+    spans = []
+    for which in ("x", "y"):
+        parts = [getattr(plane, which)] + ([getattr(plane.path, which)] if plane.path is not None else [])
+        along = np.concatenate(parts)
+        spans.append(float(np.nanmax(along) - np.nanmin(along)) or 1.0)
+    return spans[0] / spans[1]
+
+
+def plane_size(plane: Plane) -> tuple[float, float]:
+    """Return a size in inches that the plane fills, with room for its labels and its colour bar."""
+    wide = aspect(plane) if plane.equal else 2.0
+    width = min(8.6, 4.9 * wide)
+    return max(width, 3.2) + 1.9, width / wide + 1.5
+
+
+def space_of(result: Surface, metric: str, plane: Plane, scale: Levels) -> Space:
+    """Raise the plane to its values; a path lies on the surface, also between its points."""
     height = float(scale.place(float(result.centre.get(metric, np.nan))))
     if plane.path is None:
-        return Space(plane, height)
-    from dataclasses import replace
-
+        return Space(plane, height, title=plane.title)
     from scipy.interpolate import RegularGridInterpolator
 
     at = RegularGridInterpolator((plane.y, plane.x), plane.colour, bounds_error=False, fill_value=np.nan)
-    path = replace(plane.path, z=at(np.stack([plane.path.y, plane.path.x], axis=1)))
-    return Space(replace(plane, path=path), height)
+    count = len(plane.path.x)
+    fine = np.linspace(0, count - 1, max(1, (count - 1) * max(1, min(12, 3000 // count)) + 1))
+    x, y, steps = (np.interp(fine, np.arange(count), part) for part in (plane.path.x, plane.path.y, plane.path.steps))
+    heights = np.clip(at(np.stack([y, x], axis=1)), plane.low, plane.high)
+    raised = replace(plane, path=Path(x, y, steps, heights))
+    return Space(raised, height, plane.title, *_view_of(raised, at))
+
+
+def _ends_at_centre(path: Path) -> bool:
+    """Whether the end of the path, which is marked, is where the centre would be marked."""
+    reach = float(np.nanmax(np.hypot(path.x, path.y), initial=0.0))
+    return bool(np.hypot(path.x[-1], path.y[-1]) <= 0.01 * reach)
+
+
+def _view_of(plane: Plane, at: Any) -> tuple[float, float]:
+    """Return the azimuth and elevation from which most of the path is not hidden behind the surface."""
+    assert plane.path is not None
+    assert plane.path.z is not None
+    sizes = np.array([np.ptp(plane.x), np.ptp(plane.y), (plane.high - plane.low) / 0.75])
+    points = np.stack([plane.path.x, plane.path.y, plane.path.z], axis=1)
+    points = points[np.isfinite(points).all(axis=1)][::4]
+    far = np.linspace(0.04, 1.5, 40)[:, None]
+    best = (0.0, -57.0, 34.0)
+    for elevation in (34.0, 44.0):
+        for azimuth in (-57.0, -123.0, 33.0, 147.0, -90.0, 0.0):
+            turn, up = np.deg2rad([azimuth, elevation])
+            toward = np.array([np.cos(up) * np.cos(turn), np.cos(up) * np.sin(turn), np.sin(up)])
+            rays = points[:, None, :] + far * toward * sizes
+            surface_there = at(rays[..., [1, 0]].reshape(-1, 2)).reshape(rays.shape[:2])
+            with np.errstate(invalid="ignore"):
+                hidden = (surface_there > rays[..., 2]).any(axis=1)
+            seen = float(1 - hidden.mean()) if len(points) else 0.0
+            if seen > best[0] + 0.05:
+                best = (seen, azimuth, elevation)
+    return best[1:]
 
 
 def line_panel(

@@ -9,10 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from landscape.plots import style
-from landscape.plots.placement import quiet_side
+from landscape.plots.placement import quiet_corner, quiet_spot
 from landscape.plots.scales import Axis
 from landscape.plots.sheets import Bars, Curve, Curves, Path, Reference, Table
-from landscape.plots.with_matplotlib.look import corner_note, dress, finish_log, plain, ramp, set_axis, title
+from landscape.plots.with_matplotlib.look import (
+    dress,
+    finish_log,
+    head,
+    inches_across,
+    length_of,
+    plain,
+    ramp,
+    set_axis,
+)
 
 _MARKERS = {"": "", "circle": "o", "cross": "x", "diamond": "D"}
 
@@ -32,14 +41,21 @@ def curves(axes: Axes, panel: Curves) -> None:
         assert axes.figure is not None
         dress_bar(axes.figure.colorbar(colours, ax=axes, pad=0.02, fraction=0.05, aspect=30), "step")
     for reference in panel.references:
-        refer(axes, reference, quiet_side(panel, reference.value))
+        length = length_of(reference.text, style.SMALL) / inches_across(axes)
+        refer(axes, reference, *quiet_spot(panel, reference.value, length))
     if panel.y.limits is None:
         _room_for_points(axes, panel)
     finish_log(axes)
     if panel.path is not None or any(curve.label for curve in panel.curves):
         legend(axes)
-    title(axes, panel.title)
-    corner_note(axes, panel.note)
+    if panel.remark:
+        up, across = quiet_corner(panel).split()
+        axes.annotate(
+            plain(panel.remark), (float(across == "right"), float(up == "top")),
+            (-3 if across == "right" else 3, -3 if up == "top" else 3), xycoords="axes fraction",
+            textcoords="offset points", ha=across, va=up, fontsize=style.SMALL, color=style.MUTED, zorder=3.5,
+        )  # fmt: skip
+    head(axes, panel.title, panel.note)
 
 
 def legend(axes: Axes, **where: Any) -> None:
@@ -87,22 +103,24 @@ def _curve(axes: Axes, curve: Curve) -> None:
                 label = "_nolegend_"
 
 
-def refer(axes: Axes, reference: Reference, side: str = "right") -> None:
-    """Paint a thin reference line with its words at its end."""
+def refer(axes: Axes, reference: Reference, at: float = 1.0, side: str = "right", where: str = "above") -> None:
+    """Paint a thin reference line with its words on one side of it."""
     line: dict[str, Any] = {"color": style.MUTED, "linewidth": style.THIN, "zorder": 1}
+    line["linestyle"] = style.DASHES[reference.line]
     words = plain(reference.text)
     if reference.along == "x":
         axes.axvline(reference.value, **line)
-        place, offset, where = (reference.value, 1.0), (3, -3), axes.get_xaxis_transform()
+        place, offset, frame = (reference.value, 1.0), (3, -3), axes.get_xaxis_transform()
         align: dict[str, Any] = {"ha": "left", "va": "top"}
     else:
         axes.axhline(reference.value, **line)
-        right = side == "right"
-        place, offset, where = (float(right), reference.value), (-2 if right else 3, 2), axes.get_yaxis_transform()
-        align = {"ha": side, "va": "bottom"}
+        shift = {"right": -2, "left": 3, "center": 0}[side]
+        above = where == "above"
+        place, offset, frame = (at, reference.value), (shift, 2 if above else -2), axes.get_yaxis_transform()
+        align = {"ha": side, "va": "bottom" if above else "top"}
     if words:
         axes.annotate(
-            words, place, offset, xycoords=where, textcoords="offset points", fontsize=style.SMALL,
+            words, place, offset, xycoords=frame, textcoords="offset points", fontsize=style.SMALL,
             color=style.MUTED, zorder=3.5, **align,
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
@@ -157,7 +175,7 @@ def bars(axes: Axes, panel: Bars) -> None:
     if panel.dots:
         axes.plot(panel.values, rows, linestyle="", marker="o", markersize=5, color=style.BLUE)
     else:
-        axes.barh(rows, panel.values, height=0.62, color=style.SKY)
+        axes.barh(rows, panel.values, height=0.62, color=panel.colours or style.SKY)
     axes.hlines(rows[keep], panel.low[keep], panel.high[keep], color=style.INK, linewidth=1.1)
     set_axis(axes, "y", Axis(limits=(len(rows) - 0.4, -0.6)))
     axes.set_yticks(rows, [plain(name) for name in panel.names], fontsize=style.SMALL)
@@ -170,15 +188,16 @@ def bars(axes: Axes, panel: Bars) -> None:
                 plain(words), (end, row), (4, 0), textcoords="offset points", va="center", fontsize=style.SMALL,
                 color=style.INK,
             )  # fmt: skip
-        axes.margins(x=0.12)
+        if panel.axis.limits is None:
+            axes.margins(x=0.12)
     finish_log(axes)
-    title(axes, panel.title)
+    head(axes, panel.title)
 
 
 def table(axes: Axes, panel: Table) -> None:
     """Paint rows of names and texts."""
     axes.set_axis_off()
-    title(axes, panel.title)
+    head(axes, panel.title)
     look: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
     for index, (name, words) in enumerate([*panel.rows, (panel.note, "")]):
         drop, small = -6 - 19 * index, index == len(panel.rows)

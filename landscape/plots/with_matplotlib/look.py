@@ -39,10 +39,31 @@ def dress(axes: Axes, *, grid: bool = True) -> None:
         spine.set_linewidth(0.7)
 
 
-def title(axes: Any, words: str) -> None:
-    """Put a panel's title at its left."""
+def inches_across(axes: Any) -> float:
+    """Return about how wide ``axes`` will be, in inches; what they are exactly is known only when drawn."""
+    spec = axes.get_subplotspec()
+    shares = spec.get_gridspec().get_width_ratios()
+    return float(0.78 * axes.figure.get_figwidth() * shares[spec.colspan.start] / sum(shares))
+
+
+def length_of(words: str, size: float) -> float:
+    """Return about how long ``words`` are at font ``size``, in inches."""
+    return max(map(len, words.split("\n"))) * size * 0.56 / 72
+
+
+def head(axes: Any, words: str, note: str = "") -> None:
+    """Put a panel's title at its left and its note at the right; below the title where both do not fit."""
+    small = style.SMALL - 0.5
+    beside = length_of(words, style.LABEL + 1) + length_of(note, small) < inches_across(axes)
     if words:
-        axes.set_title(plain(words), loc="left", fontsize=style.LABEL, fontweight="bold", color=style.INK)
+        pad = 5.0 if beside or not note else 16.0
+        axes.set_title(plain(words), loc="left", fontsize=style.LABEL, fontweight="bold", color=style.INK, pad=pad)
+    if note:
+        left = bool(words) and not beside
+        axes.annotate(
+            plain(note), (0.0 if left else 1.0, 1.0), (0, 4), xycoords="axes fraction", textcoords="offset points",
+            ha="left" if left else "right", va="bottom", fontsize=small, color=style.MUTED,
+        )  # fmt: skip
 
 
 def set_axis(axes: Axes, which: str, axis: Axis) -> None:
@@ -77,15 +98,6 @@ def finish_log(axes: Axes) -> None:
         inner.set_major_locator(LogLocator(subs=marks, numticks=9))
         inner.set_major_formatter(FuncFormatter(lambda value, _: as_text(value)))
         inner.set_minor_locator(NullLocator())
-
-
-def corner_note(axes: Axes, words: str) -> None:
-    """Put a note below the panel's title, at the right and outside of the curves."""
-    if words:
-        axes.annotate(
-            plain(words), (1.0, 1.0), (0, 3), xycoords="axes fraction", textcoords="offset points",
-            ha="right", va="bottom", fontsize=style.SMALL - 0.5, color=style.MUTED,
-        )  # fmt: skip
 
 
 def _nearest(ticks: dict[float, str], value: float) -> str:

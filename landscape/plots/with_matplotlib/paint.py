@@ -41,7 +41,7 @@ def paint(sheet: Sheet) -> Figure:
     engine = ConstrainedLayoutEngine(rect=(0, 0, 1 - 0.1 / sheet.size[0], top))
     figure = Drawing(figsize=sheet.size, dpi=100, layout=engine, facecolor="white")
     widths = sheet.widths or [1.0] * len(sheet.rows[0])
-    grid = figure.add_gridspec(len(sheet.rows), len(sheet.rows[0]), width_ratios=widths)
+    grid = figure.add_gridspec(len(sheet.rows), len(sheet.rows[0]), width_ratios=widths, height_ratios=sheet.heights)
     painted = []
     for row, panels in enumerate(sheet.rows):
         for column, panel in enumerate(panels):
@@ -51,7 +51,8 @@ def paint(sheet: Sheet) -> Figure:
             axes = figure.add_subplot(grid[row, column], projection=projection)
             _PAINTERS[type(panel)](axes, panel)
             painted.append((axes, panel))
-    shared = [(axes, panel) for axes, panel in painted if isinstance(panel, Plane) and not panel.own_scale]
+    flat = [(axes, panel.plane if isinstance(panel, Space) else panel) for axes, panel in painted]
+    shared = [(axes, panel) for axes, panel in flat if isinstance(panel, Plane) and not panel.own_scale]
     if shared:
         planes.scale_bar(figure, shared[0][1], [axes for axes, _ in shared])
         _same_limits([axes for axes, _ in shared])

@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 from landscape.plots import style
 from landscape.plots.sheets import Matrix, Plane, Space
 from landscape.plots.with_matplotlib.curves import dress_bar, legend, path
-from landscape.plots.with_matplotlib.look import corner_note, dress, plain, ramp, set_axis, title
+from landscape.plots.with_matplotlib.look import dress, head, plain, ramp, set_axis
 
 
 def scale_of(panel: Plane) -> ScalarMappable:
@@ -63,14 +63,20 @@ def plane(axes: Axes, panel: Plane) -> None:
         path(axes, panel.path)
     for which, own in (("x", (panel.x if panel.filled else across)), ("y", (panel.y if panel.filled else up))):
         getattr(axes, f"set_{which}lim")(*window(own, getattr(panel.path, which, None)))
-    axes.set_aspect("equal")
+    if panel.equal:
+        axes.set_aspect("equal")
     axes.locator_params(nbins=9 if panel.own_scale else 5)
     if handles or panel.own_scale:
+        assert axes.figure is not None
         found, _ = axes.get_legend_handles_labels()
-        below = axes.transAxes + ScaledTranslation(0, -0.48, axes.figure.dpi_scale_trans)
-        where = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "bbox_transform": below, "borderaxespad": 0.0}
-        legend(axes, handles=[*found, *handles], ncols=3 if panel.own_scale else 2, **where)
-    title(axes, panel.title)
+        raised = 0.04 if panel.own_scale else 0.24  # above the panel's title where it has one
+        above = axes.transAxes + ScaledTranslation(-0.04, raised, axes.figure.dpi_scale_trans)
+        where = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "bbox_transform": above, "borderaxespad": 0.0}
+        look = {"handletextpad": 0.4, "columnspacing": 1.2}
+        legend(axes, handles=[*found, *handles], ncols=5 if panel.own_scale else 2, **where, **look)
+    head(axes, panel.title)
+    if not panel.equal:
+        head(axes, "", "the axes have scales of their own")
 
 
 def _contours(axes: Axes, panel: Plane, shown: Any) -> None:
@@ -125,7 +131,7 @@ def space(axes: Any, panel: Space) -> None:
         across, up, height.filled(np.nan), cmap=ramp("sequential"), vmin=flat.low, vmax=flat.high, linewidth=0.15,
         edgecolor=(1, 1, 1, 0.35), rcount=120, ccount=120, antialiased=True, zorder=1,
     )  # fmt: skip
-    if np.isfinite(panel.centre_height):
+    if np.isfinite(panel.centre_height) and flat.centre:
         axes.plot(
             [0], [0], [panel.centre_height], marker="*", markersize=11, markerfacecolor="white",
             markeredgecolor=style.INK, linestyle="", label="centre", zorder=5,
@@ -135,7 +141,7 @@ def space(axes: Any, panel: Space) -> None:
         axes.plot(*points.T, color=style.STEPS[-3], linewidth=2, zorder=4)
         for index, mark, name in ((0, "o", "start"), (-1, "s", "end")):
             look: dict[str, Any] = {"markerfacecolor": style.STEPS[index], "markeredgecolor": style.INK}
-            label = f"{name} (step {flat.path.steps[index]})"
+            label = f"{name} (step {flat.path.steps[index]:.0f})"
             axes.plot(*points[[index]].T, marker=mark, markersize=7, linestyle="", zorder=4.5, label=label, **look)
     axes.set_zticks(list(flat.ticks), [plain(words) for words in flat.ticks.values()])
     axes.set_zlim(flat.low, flat.high)
@@ -146,10 +152,11 @@ def space(axes: Any, panel: Space) -> None:
     for inner in (axes.xaxis, axes.yaxis, axes.zaxis):
         inner.pane.set_facecolor("#F7F7F7")
         inner._axinfo["grid"].update(color=style.GRID, linewidth=0.6)
-    axes.view_init(elev=32, azim=-58)
+    axes.view_init(elev=panel.elevation, azim=panel.azimuth)
     axes.set_box_aspect((1, 1, 0.75), zoom=0.95)
-    legend(axes, loc="upper left")
-    title(axes, panel.title)
+    if flat.own_scale:
+        legend(axes, loc="upper left")
+    head(axes, panel.title)
 
 
 def matrix(axes: Axes, panel: Matrix) -> None:
@@ -159,7 +166,8 @@ def matrix(axes: Axes, panel: Matrix) -> None:
     axes.set_facecolor("#D9D9D9")
     image = axes.imshow(shown, cmap=ramp("diverging"), vmin=panel.low, vmax=panel.high, aspect="equal")
     count_rows, count_columns = panel.values.shape
-    turn = 0 if max(map(len, panel.columns)) * count_columns < 36 else 40
+    longest = max(map(len, panel.columns))
+    turn = 0 if longest * count_columns < 36 or (panel.axis and longest <= 2) else 90 if panel.compact else 40
     axes.set_xticks(range(count_columns), [plain(name) for name in panel.columns], fontsize=style.SMALL, rotation=turn)
     for name in axes.get_xticklabels():
         name.set_horizontalalignment("right" if turn else "center")
@@ -175,6 +183,13 @@ def matrix(axes: Axes, panel: Matrix) -> None:
             words = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
             axes.text(column, row, words, ha="center", va="center", fontsize=small, color=ink)
     assert axes.figure is not None
-    dress_bar(axes.figure.colorbar(image, ax=axes, pad=0.03, fraction=0.05, aspect=25), panel.label)
-    title(axes, panel.title)
-    corner_note(axes, panel.note)
+    if panel.axis:
+        axes.set_xlabel(plain(panel.axis), fontsize=style.LABEL, color=style.INK)
+        axes.set_ylabel(plain(panel.axis), fontsize=style.LABEL, color=style.INK)
+    if panel.compact:
+        axes.set_anchor("W")
+        bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.05, 0.0, 0.06, 1.0)))
+    else:
+        bar = axes.figure.colorbar(image, ax=axes, pad=0.03, fraction=0.05, aspect=25)
+    dress_bar(bar, panel.label)
+    head(axes, panel.title, panel.note)

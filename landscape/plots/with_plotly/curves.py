@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from landscape.plots import style
-from landscape.plots.placement import quiet_corner, quiet_side
+from landscape.plots.placement import quiet_corner, quiet_spot
 from landscape.plots.scales import Axis
 from landscape.plots.sheets import Bars, Curve, Curves, Path, Reference, Table
 from landscape.plots.with_plotly.look import (
@@ -19,6 +19,8 @@ from landscape.plots.with_plotly.look import (
     give_legend,
     head,
     is_symlog,
+    length_of,
+    pixels_across,
     plain,
     ramp,
     set_axis,
@@ -45,7 +47,15 @@ def curves(figure: go.Figure, place: Place, panel: Curves) -> None:
         path(figure, place, panel.path, legend, bar=True)
     for reference in panel.references:
         axis = panel.x if reference.along == "x" else panel.y
-        refer(figure, place, reference, axis, quiet_side(panel, reference.value))
+        length = length_of(reference.text, SMALL) / pixels_across(figure, place)
+        refer(figure, place, reference, axis, *quiet_spot(panel, reference.value, length))
+    if panel.remark:
+        up, across = quiet_corner(panel).split()
+        figure.add_annotation(
+            text=plain(panel.remark), showarrow=False, font={"size": SMALL, "color": style.MUTED},
+            xref=f"{place.x} domain", yref=f"{place.y} domain", x=float(across == "right"), y=float(up == "top"),
+            xanchor=across, yanchor=up,
+        )  # fmt: skip
     head(figure, place, panel.title, panel.note)
 
 
@@ -109,11 +119,19 @@ def _faint(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def refer(figure: go.Figure, place: Place, reference: Reference, axis: Axis, side: str = "right") -> None:
-    """Paint a thin reference line with its words at its end."""
+def refer(
+    figure: go.Figure,
+    place: Place,
+    reference: Reference,
+    axis: Axis,
+    at: float = 1.0,
+    side: str = "right",
+    where: str = "above",
+) -> None:
+    """Paint a thin reference line with its words on one side of it."""
     value = float(axis.place(reference.value))
     written = float(np.log10(value)) if axis.scale == "log" and value > 0 else value
-    line = {"color": style.MUTED, "width": 1}
+    line = {"color": style.MUTED, "width": 1, "dash": reference.line}
     if reference.along == "x":
         ends = {"xref": place.x, "yref": f"{place.y} domain", "x0": value, "x1": value, "y0": 0, "y1": 1}
         words = {
@@ -127,10 +145,11 @@ def refer(figure: go.Figure, place: Place, reference: Reference, axis: Axis, sid
     else:
         ends = {"xref": f"{place.x} domain", "yref": place.y, "x0": 0, "x1": 1, "y0": value, "y1": value}
         words = {
-            "xref": f"{place.x} domain", "yref": place.y, "y": written, "yanchor": "bottom",
-            "x": 1 if side == "right" else 0, "xanchor": side,
+            "xref": f"{place.x} domain", "yref": place.y, "y": written,
+            "yanchor": "bottom" if where == "above" else "top", "yshift": 2 if where == "above" else -2,
+            "x": at, "xanchor": side,
         }  # fmt: skip
-    figure.add_shape(type="line", line=line, layer="below", **ends)
+    figure.add_shape(type="line", line=line, layer="above", opacity=0.8, **ends)
     if reference.text:
         font = {"size": SMALL, "color": style.MUTED}
         figure.add_annotation(text=plain(reference.text), showarrow=False, font=font, **words)
@@ -181,7 +200,12 @@ def bars(figure: go.Figure, place: Place, panel: Bars) -> None:
         figure.add_trace(go.Scatter(mode="markers", marker={"color": style.BLUE, "size": 8}, **common))
     else:
         figure.add_trace(
-            go.Bar(orientation="h", marker={"color": style.SKY, "line": {"width": 0}}, width=0.62, **common)
+            go.Bar(
+                orientation="h",
+                marker={"color": panel.colours or style.SKY, "line": {"width": 0}},
+                width=0.62,
+                **common,
+            )
         )
     for reference in panel.references:
         refer(figure, place, reference, panel.axis)

@@ -78,7 +78,7 @@ def set_axis(figure: Any, place: Place, which: str, axis: Axis, shown: np.ndarra
     settings: dict[str, Any] = {"title": {"text": plain(axis.label)}}
     if axis.scale == "log":
         step = _log_step(axis, shown)
-        settings |= {"type": "log", "dtick": step, "tickformat": ".4~g" if step == "D2" else None}
+        settings |= {"type": "log", "dtick": step, "tickformat": ".4~g" if _is_near_one(axis, shown) else None}
     if axis.limits is not None:
         ends = np.log10(axis.limits) if axis.scale == "log" else axis.place(axis.limits)
         settings["range"] = [float(end) for end in ends]
@@ -89,16 +89,33 @@ def set_axis(figure: Any, place: Place, which: str, axis: Axis, shown: np.ndarra
     figure.layout[place.axis(which)].update(settings)
 
 
-def _log_step(axis: Axis, shown: np.ndarray | None) -> Any:
+def _positive(axis: Axis, shown: np.ndarray | None) -> np.ndarray:
     values = np.asarray(axis.limits if axis.limits is not None else shown if shown is not None else [1.0, 1e3], float)
-    values = values[np.isfinite(values) & (values > 0)]
+    return values[np.isfinite(values) & (values > 0)]
+
+
+def _is_near_one(axis: Axis, shown: np.ndarray | None) -> bool:
+    """Whether decimals name the values of a logarithmic axis better than powers of ten do."""
+    values = _positive(axis, shown)
+    return bool(len(values) and values.min() > 3e-5 and values.max() < 3e5)
+
+
+def _log_step(axis: Axis, shown: np.ndarray | None) -> Any:
+    values = _positive(axis, shown)
     decades = np.log10(values.max() / values.min()) if len(values) else 3.0
     return "D2" if decades < 2 else int(max(1, np.ceil(decades / 8)))
 
 
 def head(figure: Any, place: Place, title: str, note: str) -> None:
-    """Write a panel's title at its upper left and its note at its upper right."""
+    """Write a panel's title at its upper left and its note at its upper right, or below the title if they collide."""
     where = {"xref": f"{place.x} domain", "yref": f"{place.y} domain", "y": 1.0, "yanchor": "bottom", "yshift": 3}
+    if title and note and length_of(title, LABEL + 1) + length_of(note, SMALL) > pixels_across(figure, place):
+        below = f'<span style="font-size:{SMALL - 1}px;color:{style.MUTED}">{plain(note)}</span>'
+        both = f"<b>{plain(title)}</b><br>{below}"
+        figure.add_annotation(
+            text=both, x=0, xanchor="left", showarrow=False, font={"size": LABEL}, align="left", **where
+        )
+        return
     if title:
         figure.add_annotation(
             text=f"<b>{plain(title)}</b>", x=0, xanchor="left", showarrow=False, font={"size": LABEL}, **where
@@ -110,6 +127,17 @@ def head(figure: Any, place: Place, title: str, note: str) -> None:
         )
 
 
+def pixels_across(figure: Any, place: Place) -> float:
+    """Return how wide a panel is, in pixels."""
+    margin = figure.layout.margin
+    return float((place.across[1] - place.across[0]) * (figure.layout.width - margin.l - margin.r))
+
+
+def length_of(words: str, size: float) -> float:
+    """Return about how long ``words`` are at font ``size``, in pixels."""
+    return 0.53 * size * max(map(len, words.split("\n")))
+
+
 def colour_bar(
     place: Place, label: str, ticks: dict[float, str] | None = None, *, beyond: float = 0.012
 ) -> dict[str, Any]:
@@ -118,7 +146,7 @@ def colour_bar(
     bar: dict[str, Any] = {
         "x": place.across[1] + beyond, "xanchor": "left", "y": (low + high) / 2, "len": high - low, "thickness": 12,
         "outlinewidth": 0.5, "tickfont": {"size": SMALL},
-        "title": {"text": plain(label), "side": "right", "font": {"size": LABEL}},
+        "title": {"text": plain(label), "side": "right" if len(label) > 12 else "top", "font": {"size": LABEL}},
     }  # fmt: skip
     if ticks:
         bar |= {"tickvals": list(ticks), "ticktext": [plain(words) for words in ticks.values()]}

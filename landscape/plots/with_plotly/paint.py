@@ -29,11 +29,11 @@ def paint(sheet: Sheet) -> go.Figure:
     """Return ``sheet`` as an interactive figure."""
     below = wrap(sheet.subtitle, sheet.size[0])
     width, height = (int(side * style.PIXELS) for side in sheet.size)
-    top = (36 if sheet.title else 10) + 19 * len(below) + 32
-    has_holes = any(isinstance(p, Plane) for row in sheet.rows for p in row)
-    bottom = _BOTTOM + (34 if has_holes else 0)
+    top = (34 if sheet.title else 0) + 19 * len(below) + max(26, *(_above(panel) for panel in sheet.rows[0]))
+    bottom = max(_below(panel) for panel in sheet.rows[-1])
     left = max([_LEFT, *(_label_room(row[0]) for row in sheet.rows)])
-    right = _RIGHT + (_BAR if any(_has_bar(row[-1]) or _shares(row) for row in sheet.rows) else 0)
+    several = len(sheet.rows) > 1 or len(sheet.rows[0]) > 1
+    right = _RIGHT + (_BAR if any(_has_bar(row[-1], several) or _shares(row) for row in sheet.rows) else 0)
     inner_width, inner_height = width - left - right, height - top - bottom
     figure = _grid(sheet, inner_width, inner_height)
     figure.update_layout(
@@ -66,9 +66,9 @@ def _grid(sheet: Sheet, width: float, height: float) -> go.Figure:
     specs = [[_spec(panel) for panel in row] for row in sheet.rows]
     down = len(sheet.rows)
     return make_subplots(
-        rows=down, cols=across, specs=specs, column_widths=sheet.widths,
+        rows=down, cols=across, specs=specs, column_widths=sheet.widths, row_heights=sheet.heights,
         horizontal_spacing=min(gap, 0.9 / max(across - 1, 1)),
-        vertical_spacing=min(92 / height, 0.9 / max(down - 1, 1)),
+        vertical_spacing=min(_between(sheet) / height, 0.9 / max(down - 1, 1)),
     )  # fmt: skip
 
 
@@ -87,14 +87,40 @@ def _place(figure: go.Figure, row: int, column: int, number: int, panel: Panel) 
     return Place(x, y, tuple(found.xaxis.domain), tuple(found.yaxis.domain), number)
 
 
-def _has_bar(panel: Panel | None) -> bool:
+def _below(panel: Panel | None) -> int:
+    """Return the pixels that the labels below a panel need."""
+    if isinstance(panel, Space | Table):
+        return 16
+    axis = panel.x_axis if isinstance(panel, Plane) else panel.x if isinstance(panel, Curves) else None
+    label = axis.label if axis else panel.axis.label if isinstance(panel, Bars) else ""
+    names = max(map(len, panel.columns)) if isinstance(panel, Matrix) else 0
+    return 30 + 19 * (label.count("\n") + 1 if label else 0) + (8 * names if names > 2 else 14 if names else 0)
+
+
+def _between(sheet: Sheet) -> int:
+    """Return the pixels between two rows of panels: labels, titles and notes."""
+    below = max((_below(panel) for row in sheet.rows[:-1] for panel in row), default=0)
+    heads = [_above(panel) for row in sheet.rows[1:] for panel in row]
+    return below + max(heads, default=0)
+
+
+def _above(panel: Panel | None) -> int:
+    """Return the pixels that the title and the note above a panel need."""
+    title, note = getattr(panel, "title", ""), getattr(panel, "note", "")
+    return 8 + (18 * (title.count("\n") + 1) if title else 0) + (15 * (note.count("\n") + 1) if note else 0)
+
+
+def _has_bar(panel: Panel | None, several: bool = True) -> bool:
     if isinstance(panel, Curves):
         return panel.path is not None
-    return isinstance(panel, Matrix) or (isinstance(panel, Plane) and panel.own_scale)
+    return (isinstance(panel, Matrix) and not (panel.compact and several)) or (
+        isinstance(panel, Plane) and panel.own_scale
+    )
 
 
 def _shares(row: list[Panel | None]) -> bool:
-    return any(isinstance(panel, Plane) and not panel.own_scale for panel in row)
+    planes = [panel.plane if isinstance(panel, Space) else panel for panel in row]
+    return any(isinstance(panel, Plane) and not panel.own_scale for panel in planes)
 
 
 def _label_room(panel: Panel | None) -> int:
@@ -109,7 +135,8 @@ def _label_room(panel: Panel | None) -> int:
 
 def _share_scale(figure: go.Figure, sheet: Sheet) -> None:
     """Give several planes one colour bar and the same piece of the plane."""
-    shared = [p for row in sheet.rows for p in row if isinstance(p, Plane) and not p.own_scale]
+    every = [p.plane if isinstance(p, Space) else p for row in sheet.rows for p in row]
+    shared = [p for p in every if isinstance(p, Plane) and not p.own_scale]
     if not shared:
         return
     whole = Place("x", "y", (0.0, 1.0), (0.0, 1.0), 1)
@@ -119,7 +146,12 @@ def _share_scale(figure: go.Figure, sheet: Sheet) -> None:
     )
     for trace in figure.select_traces(selector=lambda t: t.type in ("contour", "heatmap") and t.customdata is not None):
         trace.update(coloraxis="coloraxis", zauto=None, zmin=None, zmax=None, colorscale=None, showscale=None)
-    for axes in (list(figure.select_xaxes()), list(figure.select_yaxes())):
+    for trace in figure.select_traces({"type": "surface"}):
+        trace.update(coloraxis="coloraxis", cmin=None, cmax=None, colorscale=None, showscale=None)
+    for found in (figure.select_xaxes(), figure.select_yaxes()):
+        axes = [axis for axis in found if axis.range is not None]
+        if not axes:
+            continue
         limits = [min(a.range[0] for a in axes), max(a.range[1] for a in axes)]
         for axis in axes:
             axis.update(range=limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import plotly.graph_objects as go
 from landscape.plots import style
 from landscape.plots.sheets import Matrix, Plane, Space
 from landscape.plots.with_plotly.curves import path
-from landscape.plots.with_plotly.look import LABEL, SMALL, Place, colour_bar, head, plain, ramp, set_axis
+from landscape.plots.with_plotly.look import LABEL, SMALL, Place, colour_bar, head, pixels_across, plain, ramp, set_axis
 
 _MOST_MARKS = 1500
 
@@ -19,7 +20,7 @@ def plane(figure: go.Figure, place: Place, panel: Plane) -> None:
     """Paint filled contours or cells, what has no value, the centre and the path."""
     set_axis(figure, place, "x", panel.x_axis)
     set_axis(figure, place, "y", panel.y_axis)
-    legend = _legend_below(figure, place, panel)
+    legend = _legend_above(figure, place, panel)
     on = {"xaxis": place.x, "yaxis": place.y}
     for mask, colour, symbol, name in (
         (panel.not_evaluated, style.NOT_EVALUATED, "circle", "not evaluated"),
@@ -50,12 +51,13 @@ def plane(figure: go.Figure, place: Place, panel: Plane) -> None:
         )  # fmt: skip
     if panel.path is not None:
         path(figure, place, panel.path, legend, bar=False)
-    figure.layout[place.axis("x")].update({"constrain": "domain", "showgrid": False})
-    figure.layout[place.axis("y")].update({"scaleanchor": place.x, "constrain": "domain", "showgrid": False})
+    whole = {"constrain": "domain", "showgrid": False}
+    figure.layout[place.axis("x")].update(whole)
+    figure.layout[place.axis("y")].update(whole | ({"scaleanchor": place.x} if panel.equal else {}))
     for which in ("x", "y"):
         own = getattr(panel, which)
         figure.layout[place.axis(which)]["range"] = list(_window(own, getattr(panel.path, which, None), panel.filled))
-    head(figure, place, panel.title, "")
+    head(figure, place, panel.title, "" if panel.equal else "the axes have scales of their own")
 
 
 def _contours(figure: go.Figure, panel: Plane, shown: np.ndarray, colours: dict[str, Any], top: dict[str, Any]) -> None:
@@ -105,12 +107,14 @@ def _window(own: np.ndarray, along: np.ndarray | None, filled: bool) -> tuple[fl
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _legend_below(figure: go.Figure, place: Place, panel: Plane) -> str:
+def _legend_above(figure: go.Figure, place: Place, panel: Plane) -> str:
+    """Put the legend of a panel on its upper edge: at the left, or at the right where a title stands there."""
     name = f"legend{place.number if place.number > 1 else ''}"
-    height = figure.layout.height or 500
+    left = panel.own_scale and not panel.title
     figure.layout[name] = {
-        "orientation": "h", "x": place.across[0], "xanchor": "left", "y": place.up[0] - 52 / height, "yanchor": "top",
-        "itemsizing": "constant",
+        "orientation": "h", "x": place.across[0 if left else 1], "xanchor": "left" if left else "right",
+        "y": place.up[1], "yanchor": "bottom", "itemsizing": "constant", "bgcolor": "rgba(0,0,0,0)",
+        "font": {"size": SMALL},
     }  # fmt: skip
     return name
 
@@ -127,12 +131,12 @@ def space(figure: go.Figure, place: Place, panel: Space) -> None:
             lighting={"ambient": 0.75, "diffuse": 0.5, "specular": 0.05, "roughness": 0.9},
         )
     )  # fmt: skip
-    if np.isfinite(panel.centre_height):
+    if np.isfinite(panel.centre_height) and flat.centre:
         marker = {"symbol": "diamond", "size": 6, "color": "white", "line": {"width": 2, "color": "#222222"}}
         figure.add_trace(
             go.Scatter3d(
                 x=[0], y=[0], z=[panel.centre_height], mode="markers", marker=marker, name="centre", hoverinfo="name",
-                scene=place.x,
+                scene=place.x, showlegend=flat.own_scale,
             )
         )  # fmt: skip
     if flat.path is not None and flat.path.z is not None:
@@ -149,24 +153,49 @@ def space(figure: go.Figure, place: Place, panel: Space) -> None:
             figure.add_trace(
                 go.Scatter3d(
                     x=flat.path.x[[index]], y=flat.path.y[[index]], z=flat.path.z[[index]] + lift, mode="markers",
-                    marker=marker, name=f"{name} (step {flat.path.steps[index]})", hoverinfo="name", scene=place.x,
+                    marker=marker, name=f"{name} (step {flat.path.steps[index]:.0f})", hoverinfo="name", scene=place.x,
                 )
             )  # fmt: skip
-    lines = {"showspikes": False}
+    lines = {"showspikes": False, "zeroline": False}
+    around, up = np.deg2rad([panel.azimuth, panel.elevation])
+    eye = 2.2 * np.array([np.cos(up) * np.cos(around), np.cos(up) * np.sin(around), np.sin(up)])
     figure.layout[place.x].update(
         {
-            "xaxis": {"title": {"text": plain(flat.x_axis.label), "font": {"size": SMALL}}, **lines},
-            "yaxis": {"title": {"text": plain(flat.y_axis.label), "font": {"size": SMALL}}, **lines},
+            "xaxis": {"title": {"text": _folded(flat.x_axis.label), "font": {"size": SMALL}}, **lines},
+            "yaxis": {"title": {"text": _folded(flat.y_axis.label), "font": {"size": SMALL}}, **lines},
             "zaxis": {
                 "title": {"text": plain(flat.label), "font": {"size": LABEL}}, "range": [flat.low, flat.high],
                 "tickvals": list(flat.ticks), "ticktext": [plain(w) for w in flat.ticks.values()], **lines,
             },
             "aspectmode": "manual",
             "aspectratio": {"x": 1, "y": 1, "z": 0.75},
-            "camera": {"eye": {"x": 0.9, "y": -1.35, "z": 1.2}, "center": {"x": 0, "y": 0, "z": -0.12}},
+            "camera": {"eye": dict(zip("xyz", eye.tolist(), strict=True)), "center": {"x": 0, "y": 0, "z": -0.1}},
         }
     )  # fmt: skip
     figure.layout["legend"] = {"x": 0.0, "y": 1.0, "xanchor": "left", "yanchor": "top"}
+    if panel.title:
+        figure.add_annotation(
+            text=f"<b>{plain(panel.title)}</b>", showarrow=False, font={"size": LABEL}, xref="paper", yref="paper",
+            x=place.across[0], xanchor="left", y=place.up[1], yanchor="bottom",
+        )  # fmt: skip
+
+
+def _folded(label: str) -> str:
+    """Return a label in lines short enough for the edge of a scene."""
+    return plain("\n".join(wrap(label, 24)))
+
+
+def _bar(figure: go.Figure, place: Place, panel: Matrix) -> dict[str, Any]:
+    """Return the matrix's colour bar; that of a small panel stands in what the square leaves free."""
+    bar = colour_bar(place, panel.label)
+    if panel.compact:
+        margin = figure.layout.margin
+        tall = (place.up[1] - place.up[0]) * (figure.layout.height - margin.t - margin.b)
+        free = 1 - tall / pixels_across(figure, place)
+        if free > 0.2:
+            bar["x"] = place.across[0] + (1 - free + 0.03) * (place.across[1] - place.across[0])
+        bar["tickvals"] = [panel.low, 0, panel.high]
+    return bar
 
 
 def matrix(figure: go.Figure, place: Place, panel: Matrix) -> None:
@@ -183,7 +212,7 @@ def matrix(figure: go.Figure, place: Place, panel: Matrix) -> None:
             z=np.where(panel.greyed, np.nan, panel.values), zmin=panel.low, zmax=panel.high,
             colorscale=ramp("diverging"), text=np.where(panel.greyed, "", words),
             texttemplate="%{text}" if panel.show_numbers else None, textfont={"size": SMALL}, customdata=names,
-            hovertemplate="%{customdata}: %{z:.3f}<extra></extra>", colorbar=colour_bar(place, panel.label), **on,
+            hovertemplate="%{customdata}: %{z:.3f}<extra></extra>", colorbar=_bar(figure, place, panel), **on,
         )
     )  # fmt: skip
     frame = {"type": "rect", "xref": place.x, "yref": place.y, "line": {"width": 2.5, "color": "#222222"}}
@@ -192,14 +221,17 @@ def matrix(figure: go.Figure, place: Place, panel: Matrix) -> None:
         for row, column in np.argwhere(panel.marked).tolist()
     ]
     figure.layout.shapes = [*figure.layout.shapes, *frames]  # one by one is slow
-    common = {"showgrid": False, "ticks": "", "constrain": "domain", "showline": False, "tickmode": "array"}
+    common = {"showgrid": False, "ticks": "", "showline": False, "tickmode": "array"}
+    common |= {"constrain": "domain", "constraintoward": "left"} if panel.compact else {"constrain": "domain"}
+    if panel.axis:
+        common["title"] = {"text": plain(panel.axis)}
     figure.layout[place.axis("x")].update(
         {"tickvals": columns, "ticktext": [plain(name) for name in panel.columns], **common}
     )
     figure.layout[place.axis("y")].update(
         {
             "tickvals": rows, "ticktext": [plain(name) for name in panel.rows], "scaleanchor": place.x,
-            "range": [len(rows) - 0.5, -0.5], **common,
+            "range": [len(rows) - 0.5, -0.5], **(common | {"constraintoward": "top"}),
         }
     )  # fmt: skip
     head(figure, place, panel.title, panel.note)
