@@ -12,8 +12,7 @@ from rich.table import Table
 import landscape as ls
 from landscape.errors import FileError, InputError
 from landscape.results import Result
-from landscape_cli.demo import command as demo_command  # noqa: F401  registers `landscape demo`
-from landscape_cli.main import INTERRUPTED, command, out, show
+from landscape_cli.shell import INTERRUPTED, command, out, show
 from landscape_cli.target import load_objective
 
 Target = Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="A function that returns an Objective.")]

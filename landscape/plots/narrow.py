@@ -34,7 +34,8 @@ def _folded(panel: Panel) -> Panel:
     if isinstance(panel, Matrix):
         return replace(panel, compact=True, note=_lines(panel.note), show_numbers=len(panel.rows) <= 4)
     if isinstance(panel, Plane):
-        return replace(panel, y_axis=replace(panel.y_axis, label="\n".join(wrap(panel.y_axis.label, 24))))
+        x, y = (replace(axis, label="\n".join(wrap(axis.label, 24))) for axis in (panel.x_axis, panel.y_axis))
+        return replace(panel, x_axis=x, y_axis=y)
     return panel
 
 
@@ -55,5 +56,5 @@ def _height(panel: Panel, width: float) -> float:
     if isinstance(panel, Plane):
         from landscape.plots.views.surface import aspect
 
-        return float(np.clip((width - 1.8) / (aspect(panel) if panel.equal else 1.0), 1.7, 4.0))
+        return float(np.clip((width - 1.8) / (aspect(panel) if panel.equal else 1.0), 1.4, 4.0))
     return 1.8

@@ -18,9 +18,8 @@ from landscape.plots.registry import painter
 from landscape.plots.sheets import Matrix, Plane, Sheet, Space
 from landscape.plots.style import PIXELS
 from landscape.plots.titles import wrap
-from landscape.results import Surface
+from landscape.results import Surface, load
 from landscape.results.base import Result
-from landscape.results import load
 from landscape.results.files import whole_file
 from landscape.version import __version__
 

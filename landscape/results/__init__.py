@@ -5,7 +5,7 @@ from landscape.results.density import SpectralDensity
 from landscape.results.eigen import EigenResult
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
-from landscape.results.store import load, save
+from landscape.results.store import load
 from landscape.results.surfaces import Projection, Surface
 from landscape.results.trace import TraceResult
 
@@ -20,5 +20,4 @@ __all__ = [
     "Surface",
     "TraceResult",
     "load",
-    "save",
 ]

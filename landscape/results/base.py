@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from landscape.errors import InputError
+from landscape.results.files import write
 
 SCHEMA = 1
 
@@ -105,9 +106,7 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write the result to one netCDF file, whole or not at all; return its path."""
-        from landscape.results.store import save
-
-        return save(self, path)
+        return write(self.dataset, path)
 
     def to_dataframe(self) -> Any:
         """Return the dataset as a ``pandas.DataFrame``."""

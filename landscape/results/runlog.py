@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import FileError
-from landscape.results.store import whole_file
+from landscape.results.files import whole_file
 
 HEADER, LOG, SNAPSHOTS = "run.json", "log.jsonl", "snapshots"
 

@@ -17,7 +17,7 @@ import landscape as ls
 from landscape import results
 from landscape.errors import FileError, InputError
 from landscape.results.base import KINDS, STATUSES, Result, number
-from landscape.results.store import whole_file
+from landscape.results.files import whole_file
 
 NAN, INF = float("nan"), float("inf")
 FACTS = {"seed": 3, "versions": {"torch": "x"}, "data": {"examples": 7}, "µ": "λ", "none": None, "nan": NAN}

@@ -17,7 +17,7 @@ from landscape.results import Result, Surface
 from landscape_cli.demo.data import arrays, digits
 from landscape_cli.demo.settings import Settings
 from landscape_cli.demo.study import Study
-from landscape_cli.main import INTERRUPTED, command, out
+from landscape_cli.shell import INTERRUPTED, command, out
 
 MARK = "demo.json"
 OURS = (MARK, "report.html", "run-*", "*.nc", ".*.partial.nc", "*.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from landscape.plots import style
@@ -145,15 +147,18 @@ def space(axes: Any, panel: Space) -> None:
             axes.plot(*points[[index]].T, marker=mark, markersize=7, linestyle="", zorder=4.5, label=label, **look)
     axes.set_zticks(list(flat.ticks), [plain(words) for words in flat.ticks.values()])
     axes.set_zlim(flat.low, flat.high)
-    axes.set_zlabel(plain(flat.label), fontsize=style.LABEL, color=style.INK)
+    if flat.own_scale:  # otherwise the colour bar names the height
+        axes.set_zlabel(plain(flat.label), fontsize=style.LABEL, color=style.INK)
     for which, axis in (("x", flat.x_axis), ("y", flat.y_axis)):
-        getattr(axes, f"set_{which}label")(plain(axis.label), fontsize=style.LABEL, color=style.INK)
-    axes.tick_params(labelsize=style.SMALL, colors=style.INK)
+        words = plain("\n".join(wrap(axis.label, 24)))
+        getattr(axes, f"set_{which}label")(words, fontsize=style.SMALL, color=style.INK, labelpad=8)
+        getattr(axes, f"{which}axis").set_major_locator(MaxNLocator(5))
+    axes.tick_params(labelsize=style.SMALL - 1, colors=style.INK, pad=1)
     for inner in (axes.xaxis, axes.yaxis, axes.zaxis):
         inner.pane.set_facecolor("#F7F7F7")
         inner._axinfo["grid"].update(color=style.GRID, linewidth=0.6)
     axes.view_init(elev=panel.elevation, azim=panel.azimuth)
-    axes.set_box_aspect((1, 1, 0.75), zoom=0.95)
+    axes.set_box_aspect((1, 1, 0.75), zoom=0.86)
     if flat.own_scale:
         legend(axes, loc="upper left")
     head(axes, panel.title)

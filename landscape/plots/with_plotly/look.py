@@ -118,7 +118,13 @@ def head(figure: Any, place: Place, title: str, note: str) -> None:
         return
     if title:
         figure.add_annotation(
-            text=f"<b>{plain(title)}</b>", x=0, xanchor="left", showarrow=False, font={"size": LABEL}, **where
+            text=f"<b>{plain(title)}</b>",
+            x=0,
+            xanchor="left",
+            showarrow=False,
+            font={"size": LABEL},
+            align="left",
+            **where,
         )
     if note:
         font = {"size": SMALL - 1, "color": style.MUTED}

@@ -31,7 +31,7 @@ def paint(sheet: Sheet) -> go.Figure:
     width, height = (int(side * style.PIXELS) for side in sheet.size)
     top = (34 if sheet.title else 0) + 19 * len(below) + max(26, *(_above(panel) for panel in sheet.rows[0]))
     bottom = max(_below(panel) for panel in sheet.rows[-1])
-    left = max([_LEFT, *(_label_room(row[0]) for row in sheet.rows)])
+    left = max(_label_room(row[0]) for row in sheet.rows)
     several = len(sheet.rows) > 1 or len(sheet.rows[0]) > 1
     right = _RIGHT + (_BAR if any(_has_bar(row[-1], several) or _shares(row) for row in sheet.rows) else 0)
     inner_width, inner_height = width - left - right, height - top - bottom

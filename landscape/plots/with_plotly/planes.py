@@ -164,12 +164,12 @@ def space(figure: go.Figure, place: Place, panel: Space) -> None:
             "xaxis": {"title": {"text": _folded(flat.x_axis.label), "font": {"size": SMALL}}, **lines},
             "yaxis": {"title": {"text": _folded(flat.y_axis.label), "font": {"size": SMALL}}, **lines},
             "zaxis": {
-                "title": {"text": plain(flat.label), "font": {"size": LABEL}}, "range": [flat.low, flat.high],
+                "title": {"text": plain(flat.label) if flat.own_scale else "", "font": {"size": LABEL}}, "range": [flat.low, flat.high],
                 "tickvals": list(flat.ticks), "ticktext": [plain(w) for w in flat.ticks.values()], **lines,
             },
             "aspectmode": "manual",
             "aspectratio": {"x": 1, "y": 1, "z": 0.75},
-            "camera": {"eye": dict(zip("xyz", eye.tolist(), strict=True)), "center": {"x": 0, "y": 0, "z": -0.1}},
+            "camera": {"eye": dict(zip("xyz", eye.tolist(), strict=True)), "center": {"x": 0, "y": 0, "z": -0.2}},
         }
     )  # fmt: skip
     figure.layout["legend"] = {"x": 0.0, "y": 1.0, "xanchor": "left", "yanchor": "top"}
