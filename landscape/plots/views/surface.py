@@ -206,7 +206,7 @@ def _view_of(plane: Plane, at: Any) -> tuple[float, float]:
     far = np.linspace(0.04, 1.5, 40)[:, None]
     best = (0.0, -57.0, 34.0)
     for elevation in (34.0, 44.0):
-        for azimuth in (-57.0, -123.0, 33.0, 147.0, -90.0, 0.0):
+        for azimuth in (-57.0, -123.0, 33.0, 147.0, -75.0, -20.0):
             turn, up = np.deg2rad([azimuth, elevation])
             toward = np.array([np.cos(up) * np.cos(turn), np.cos(up) * np.sin(turn), np.sin(up)])
             rays = points[:, None, :] + far * toward * sizes

@@ -156,6 +156,7 @@ def space(figure: go.Figure, place: Place, panel: Space) -> None:
                     marker=marker, name=f"{name} (step {flat.path.steps[index]:.0f})", hoverinfo="name", scene=place.x,
                 )
             )  # fmt: skip
+    named = plain(flat.label) if flat.own_scale else ""  # otherwise the colour bar names the height
     lines = {"showspikes": False, "zeroline": False}
     around, up = np.deg2rad([panel.azimuth, panel.elevation])
     eye = 2.2 * np.array([np.cos(up) * np.cos(around), np.cos(up) * np.sin(around), np.sin(up)])
@@ -164,7 +165,7 @@ def space(figure: go.Figure, place: Place, panel: Space) -> None:
             "xaxis": {"title": {"text": _folded(flat.x_axis.label), "font": {"size": SMALL}}, **lines},
             "yaxis": {"title": {"text": _folded(flat.y_axis.label), "font": {"size": SMALL}}, **lines},
             "zaxis": {
-                "title": {"text": plain(flat.label) if flat.own_scale else "", "font": {"size": LABEL}}, "range": [flat.low, flat.high],
+                "title": {"text": named, "font": {"size": LABEL}}, "range": [flat.low, flat.high],
                 "tickvals": list(flat.ticks), "ticktext": [plain(w) for w in flat.ticks.values()], **lines,
             },
             "aspectmode": "manual",
