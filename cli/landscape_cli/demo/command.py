@@ -13,7 +13,6 @@ import typer
 
 import landscape as ls
 from landscape.errors import FileError
-from landscape.results import Result, Surface
 from landscape_cli.demo.data import arrays, digits
 from landscape_cli.demo.settings import Settings
 from landscape_cli.demo.study import Study
@@ -97,30 +96,19 @@ def _items(study: Study) -> list[Any]:
     items: list[Any] = [*runs]
     if study.surfaces:
         items.append(("Loss surfaces on one scale", dict(study.surfaces)))
-    return [*items, *paths, *spectra]
+        items.append(("The same surfaces, to turn around", dict(study.surfaces), {"kind": "surface"}))
+    items += [(heading, result, study.options(result)) for heading, result in paths]
+    return items + spectra
 
 
 def _pictures(study: Study, folder: Path) -> list[Path]:
     """Draw every finished result as a PNG."""
     pictures = []
     for heading, result in study.finished:
-        path = folder / f"{_slug(heading)}.png"
-        ls.plots.render(result, path, **_overlay(study, result))
-        pictures.append(path)
+        pictures.append(ls.plots.render(result, folder / f"{_slug(heading)}.png", **study.options(result)))
     if study.surfaces:
-        path = folder / "surfaces.png"
-        ls.plots.compare(study.surfaces).savefig(path, dpi=150)
-        pictures.append(path)
+        pictures.append(ls.plots.render(study.surfaces, folder / "surfaces.png"))
     return pictures
-
-
-def _overlay(study: Study, result: Result) -> dict[str, Any]:
-    """Return the training path that belongs on a surface."""
-    if not isinstance(result, Surface):
-        return {}
-    name = next(name for name, other in study.overlays.items() if other.provenance["directions"]["fingerprint"]
-                == result.directions["fingerprint"])  # fmt: skip
-    return {"trajectory": study.overlays[name]}
 
 
 def _slug(heading: str) -> str:

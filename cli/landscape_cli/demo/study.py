@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -148,6 +149,14 @@ class Study:
         result.save(self.folder / f"{file}.nc")
         self.finished.append((heading, result))
         _stop_if_interrupted(result)
+
+    def options(self, result: Result) -> dict[str, Any]:
+        """Return what to draw beside ``result``: on the surface around a path, the path."""
+        if not isinstance(result, Surface):
+            return {}
+        made = result.directions["fingerprint"]
+        paths = [p for p in self.overlays.values() if p.provenance["directions"]["fingerprint"] == made]
+        return {"trajectory": paths[0]} if paths else {}
 
     def described(self) -> str:
         """Return the settings in one line."""
