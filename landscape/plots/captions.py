@@ -219,7 +219,7 @@ def _recording(result: Recording) -> str:
     if "sharpness" in result.dataset:
         parts.append(
             "Sharpness is the largest curvature of the loss; above the stability threshold (dashed, where it is within "
-            "reach) a plain gradient step overshoots."
+            "reach) the optimizer's step overshoots."
         )
     if "edge" in result.dataset:
         parts.append(
