@@ -12,7 +12,7 @@ OUT     ?= runs/demo
 
 VENV := .venv
 BIN  := $(VENV)/bin
-PIP  := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
 PINS := pyproject.toml constraints.txt
 
 PYTEST := $(BIN)/python -m pytest
