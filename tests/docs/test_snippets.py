@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import landscape_cli.commands  # noqa: F401  registers every command
+import landscape_cli.demo  # noqa: F401
 from landscape import progress
-from landscape_cli import main as _every_command  # noqa: F401
 from landscape_cli.shell import app
 from tests.docs.given import given
 from tests.docs.pages import PAGES, ROOT, blocks, commands, given_names, name_of
