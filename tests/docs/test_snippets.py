@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import landscape_cli.commands  # noqa: F401  registers every command
+import landscape_cli.commands  # registers every command
 import landscape_cli.demo  # noqa: F401
 from landscape import progress
 from landscape_cli.shell import app
