@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from landscape.errors import FileError, InputError
 from landscape.objective import Objective
+from landscape.surfaces import load_state
 
 
 def load_objective(target: str, checkpoint: Path | None = None) -> Objective:
@@ -74,21 +73,12 @@ def _module(where: str) -> ModuleType:
 
 
 def _load_weights(objective: Objective, checkpoint: Path) -> None:
-    import torch
-
-    if not checkpoint.is_file():
-        raise FileError("there is no such checkpoint", got=str(checkpoint), fix="check the path")
     try:
-        state: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        for key in ("state_dict", "model"):
-            if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-                state = state[key]
-        objective.model.load_state_dict(state)
-    except Exception as error:
-        reason = " ".join(str(error).split())
+        objective.model.load_state_dict(load_state(checkpoint))
+    except RuntimeError as error:
         raise FileError(
             "the checkpoint does not fit the model",
             got=str(checkpoint),
-            why=reason[:300],
-            fix="save it with torch.save(model.state_dict(), path)",
+            why=str(error)[:300],
+            fix="load it into the model that it was saved from",
         ) from error

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.errors import FileError, InputError
+from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.progress import Bar
 from landscape.results import Projection, Recording
 from landscape.results.provenance import Cost, collect
 from landscape.space import Space
 from landscape.surfaces.basis import Directions
+from landscape.surfaces.checkpoint import load_state
 
 
 class Trajectory:
@@ -46,15 +47,7 @@ class Trajectory:
         A file may hold the state dictionary itself or a dictionary with one under ``"state_dict"`` or
         ``"model"``. Weights only are loaded: no code in a file is run.
         """
-        states = []
-        for path in paths:
-            if not Path(path).is_file():
-                raise FileError("there is no such checkpoint", got=str(path), fix="check the path")
-            found = torch.load(path, map_location="cpu", weights_only=True)
-            for key in ("state_dict", "model"):
-                if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-                    found = found[key]
-            states.append(found)
+        states = [load_state(path) for path in paths]
         return cls(range(len(states)), states)
 
     @classmethod

@@ -95,6 +95,12 @@ def test_checkpoints_are_read_by_name(tmp_path: Path) -> None:
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="there is no such checkpoint"):
         ls.Trajectory.from_checkpoints([tmp_path / "no.pt"])
+    (tmp_path / "text.pt").write_text("not weights")
+    with pytest.raises(FileError, match="the checkpoint cannot be read"):
+        ls.Trajectory.from_checkpoints([tmp_path / "text.pt"])
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(FileError, match="holds no state dictionary, got list"):
+        ls.Trajectory.from_checkpoints([tmp_path / "list.pt"])
     with pytest.raises(InputError, match="at least 3 snapshots, got 2"):
         ls.directions.pca(ls.Trajectory([0, 1], [torch.zeros(5), torch.ones(5)]))
     still = ls.Trajectory(range(4), [torch.ones(5)] * 4)
