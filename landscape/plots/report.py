@@ -18,6 +18,7 @@ from landscape.plots.registry import painter
 from landscape.plots.sheets import Matrix, Plane, Sheet, Space
 from landscape.plots.style import PIXELS
 from landscape.plots.titles import wrap
+from landscape.progress import Bar
 from landscape.results import Surface, load
 from landscape.results.base import Result
 from landscape.results.files import whole_file
@@ -166,13 +167,18 @@ def _page(sections: list[Section], title: str, intro: str, commands: Sequence[st
         for number, section in enumerate(sections, 1)
     )
     long = ' class="long"' if len(sections) > 8 else ""
+    drawn = []
+    with Bar("drawing the report", total=len(sections)) as bar:
+        for number, section in enumerate(sections, 1):
+            drawn.append(_section(number, section))
+            bar.advance()
     return PAGE.format(
         title=escape(title),
         style=STYLE,
         plotly=get_plotlyjs(),
         intro=f'<p class="intro">{escape(intro)}</p>' if intro else "",
         contents=f'<nav aria-label="Contents"><ol{long}>{contents}</ol></nav>' if len(sections) > 1 else "",
-        sections="\n".join(_section(number, section) for number, section in enumerate(sections, 1)),
+        sections="\n".join(drawn),
         commands=_commands(commands),
         footer=f"Made by landscape {escape(__version__)}. Every figure is drawn from saved numbers alone.",
         script=script,

@@ -13,6 +13,7 @@ import typer
 
 import landscape as ls
 from landscape.errors import FileError
+from landscape.progress import Bar
 from landscape_cli.demo.data import arrays, digits
 from landscape_cli.demo.settings import Settings
 from landscape_cli.demo.study import Study
@@ -103,11 +104,16 @@ def _items(study: Study) -> list[Any]:
 
 def _pictures(study: Study, folder: Path) -> list[Path]:
     """Draw every finished result as a PNG."""
-    pictures = []
-    for heading, result in study.finished:
-        pictures.append(ls.plots.render(result, folder / f"{_slug(heading)}.png", **study.options(result)))
+    wanted: list[tuple[str, Any, dict[str, Any]]] = [
+        (_slug(heading), result, study.options(result)) for heading, result in study.finished
+    ]
     if study.surfaces:
-        pictures.append(ls.plots.render(study.surfaces, folder / "surfaces.png"))
+        wanted.append(("surfaces", study.surfaces, {}))
+    pictures = []
+    with Bar("drawing pictures", total=len(wanted)) as bar:
+        for name, subject, options in wanted:
+            pictures.append(ls.plots.render(subject, folder / f"{name}.png", **options))
+            bar.advance()
     return pictures
 
 
