@@ -63,14 +63,26 @@ class Operator:
             product = torch.as_tensor(np.asarray(self._source @ block.numpy()), dtype=self.dtype)
         elif isinstance(self._source, torch.Tensor):
             product = self._source.to(self.dtype) @ block
-        else:
+        elif self._space is not None:
             product = self._source @ block
+        else:  # an operator of someone else's: all it promises is `op @ v`
+            product = torch.stack([self._column(v) for v in block.unbind(1)], dim=1)
         if not bool(torch.isfinite(product).all()):
             raise NonFiniteError(
                 "a product of the operator is not finite",
                 got="NaN or infinity",
                 why="no eigenvalue can be computed from it",
                 fix="check the loss and its derivatives at this point (an overflow, a square root at 0)",
+            )
+        return product
+
+    def _column(self, v: torch.Tensor) -> torch.Tensor:
+        product = torch.as_tensor(self._source @ v).detach().to(v)
+        if product.shape != v.shape:
+            raise InputError(
+                f"a product of the operator must be a vector of length {self.n}",
+                got=f"shape {tuple(product.shape)}",
+                fix="return a tensor of the shape of v from `op @ v`",
             )
         return product
 

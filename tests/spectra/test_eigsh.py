@@ -130,6 +130,32 @@ def test_kinds_of_operators_agree() -> None:
         assert np.allclose(values, [10, 9, 8], rtol=1e-9)
 
 
+class _Diagonal:
+    """All that is promised of a foreign operator: a shape, and ``@`` with a vector."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values, self.shape = values, (len(values), len(values))
+
+    def __matmul__(self, v: torch.Tensor) -> torch.Tensor:
+        return self.values * v  # with a block of columns this would broadcast to a wrong answer
+
+
+def test_a_foreign_operator_that_knows_vectors_only() -> None:
+    values = torch.linspace(-1, 4, 50)
+    assert np.allclose(ls.eigsh(_Diagonal(values), 3).values, values.flip(0)[:3], rtol=1e-5)
+    assert ls.trace(_Diagonal(values), products=3).estimate == pytest.approx(float(values.sum()), rel=1e-5)
+    assert ls.spectral_density(_Diagonal(values), probes=2, steps=5).moment(1) * 50 == pytest.approx(75, rel=1e-5)
+
+
+def test_a_product_of_a_wrong_shape_is_refused() -> None:
+    class Wrong(_Diagonal):
+        def __matmul__(self, v: torch.Tensor) -> torch.Tensor:
+            return v[:-1]
+
+    with pytest.raises(InputError, match=r"must be a vector of length 50, got shape \(49,\)"):
+        ls.eigsh(Wrong(torch.ones(50)), 1)
+
+
 def test_same_seed_same_bytes() -> None:
     matrix = rank_ten()
     a, b, c = ls.eigsh(matrix, 3, seed=1), ls.eigsh(matrix, 3, seed=1), ls.eigsh(matrix, 3, seed=2)

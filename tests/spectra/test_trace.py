@@ -86,7 +86,7 @@ def test_parameters_share_the_products() -> None:
 
 
 def test_ctrl_c_keeps_the_probes_so_far() -> None:
-    found = ls.trace(_Interrupting(_matrix(), 3), 1e-6)
+    found = ls.trace(_Interrupting(_matrix(), 20), 1e-6)
     assert found.status == "interrupted"
     assert found.dataset.sizes["probe"] == 16
 
