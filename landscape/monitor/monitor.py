@@ -94,6 +94,7 @@ class Monitor:
         self._warned: set[str] = set()
         self._spent = 0.0
         self._busy = False
+        self._loss_seen = False
 
     # -- attaching --------------------------------------------------------------------------------
 
@@ -131,11 +132,16 @@ class Monitor:
         try:
             if kind is None:
                 self._record(last=True)
-            self._log.append(self._steps.flush())
+            self._flush()
         finally:
             self._detach()
             wall = time.perf_counter() - self._began
             status, message = _ending(kind, error, self.step)
+            if self.step and not self._loss_seen:
+                message += (
+                    "; the training loss was not seen, because the loop does not call the objective's own criterion: "
+                    "record it with monitor.log(loss=loss)"
+                )
             self._log.write_header(
                 status=status,
                 message=message,
@@ -178,7 +184,7 @@ class Monitor:
         if not (due or snapshot or self._steps.due):
             return
         began = time.perf_counter()
-        self._log.append(self._steps.flush())
+        self._flush()
         self._busy = True
         try:
             if snapshot:
@@ -193,6 +199,13 @@ class Monitor:
         self._spent += time.perf_counter() - began
         if any(line["status"].startswith("interrupted") for line in lines):
             raise KeyboardInterrupt  # the metric kept its partial result; the loop must hear of Ctrl-C too
+
+    def _flush(self) -> None:
+        """Write what the steps have collected since the last time."""
+        assert self._log is not None
+        lines = self._steps.flush()
+        self._loss_seen = self._loss_seen or any("loss" in line["values"] for line in lines)
+        self._log.append(lines)
 
     def _measured(self, metric: Metric, moment: Moment) -> dict[str, Any]:
         began = time.perf_counter()

@@ -182,6 +182,23 @@ def test_accumulated_losses_are_averaged_and_validation_is_not_training() -> Non
     assert np.allclose(data["extra"], 2 * np.array(expected), rtol=1e-6)
 
 
+def test_a_loss_that_was_not_seen_is_said_to_be_missing() -> None:
+    run = Run("sgd")
+    other = ls.Objective(run.model, nn.functional.cross_entropy, run.loader)
+    monitor = ls.Monitor(other, run.optimizer, metrics=[])
+    run.train(monitor)
+    recording = monitor.result()
+    assert "loss" not in recording.dataset
+    assert "record it with monitor.log(loss=loss)" in recording.message
+    assert "not seen" not in _trained_message(Run("sgd"))
+
+
+def _trained_message(run: Run) -> str:
+    monitor = ls.Monitor(run.objective, run.optimizer, metrics=[])
+    run.train(monitor)
+    return monitor.result().message
+
+
 class Failing:
     """A metric that raises, first this and then that."""
 
