@@ -18,7 +18,9 @@ from landscape.spectra.operators import Operator
 #: Relative residual asked for by default, by the dtype of the vectors.
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
 
-ZERO = 50.0  # multiples of rounding, relative to the largest value, below which a value is zero
+# Multiples of rounding, relative to the largest value: a value below the first is zero, a residual below it is
+# as small as products in this precision make it, and below the second no further step can help.
+ROUNDING, EXHAUSTED = 50.0, 5.0
 
 
 def eigsh(
@@ -86,10 +88,11 @@ def eigsh(
                 raise
             interrupted = True
         values, vectors, residuals = _pairs(krylov, k, which)
-    floor = ZERO * operator.eps * max(krylov._scale, float(np.abs(values).max()))
+    floor = ROUNDING * operator.eps * max(krylov.scale, float(np.abs(values).max()))
     zero = (np.abs(values) <= floor) & (residuals <= floor)
     converged = (residuals <= tol * np.abs(values)) & ~zero
-    status, message = _status(converged, zero, tol, operator, interrupted)
+    rounded = (residuals <= floor) & ~converged & ~zero
+    status, message = _status(converged, zero, rounded, tol, operator, interrupted)
     facts = {**operator.provenance(), "solver": "thick-restart Lanczos", "start_seed": seed, "basis": size}
     return EigenResult.make(
         values,
@@ -117,7 +120,7 @@ def _iterate(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: B
         order = _order(values, which)
         wanted = order[:k]
         scale = np.abs(values).max()
-        met = estimates[wanted] <= np.maximum(tol * np.abs(values[wanted]), ZERO * operator.eps * scale)
+        met = estimates[wanted] <= np.maximum(tol * np.abs(values[wanted]), EXHAUSTED * operator.eps * scale)
         done = 100 * _progress(estimates[wanted], tol * np.abs(values[wanted]), scale)
         bar.advance(max(0.0, done - shown), note=f"{int(met.sum())} of {k}, {operator.matvecs} products")
         shown = max(shown, done)
@@ -176,14 +179,18 @@ def _pairs(krylov: Krylov, k: int, which: str) -> tuple[np.ndarray, torch.Tensor
 
 
 def _status(
-    converged: np.ndarray, zero: np.ndarray, tol: float, operator: Operator, interrupted: bool
+    converged: np.ndarray, zero: np.ndarray, rounded: np.ndarray, tol: float, operator: Operator, interrupted: bool
 ) -> tuple[str, str]:
     """Return the status and its words."""
-    k, good, none = len(converged), int(converged.sum()), int(zero.sum())
+    k, good, none, limited = len(converged), int(converged.sum()), int(zero.sum()), int(rounded.sum())
     parts = [f"{good} of {k} pairs have a relative residual of at most {tol:g}"]
     if none:
         parts.append(f"{none} are zero to rounding, which no relative tolerance can tell from noise")
-    left = k - good - none
+    if limited:
+        precision = str(operator.dtype).removeprefix("torch.")
+        remedy = "use float64, or loosen tol" if operator.dtype == torch.float32 else "loosen tol"
+        parts.append(f"{limited} are as exact as {precision} makes them beside the largest value: {remedy}")
+    left = k - good - none - limited
     if left:
         parts.append(f"{left} are not converged: raise max_matvecs or basis, loosen tol, or use float64")
     message = "; ".join(parts) + f" ({operator.matvecs} products)"

@@ -17,7 +17,7 @@ class Krylov:
     ``basis`` holds at most ``size + 1`` vectors as rows, ``filled`` of which have been multiplied.
     ``beta`` is the norm of what the last product left outside the basis: the residual of the Ritz pair
     (θ, Vy) is ``beta * |y[-1]|``. Two Gram-Schmidt passes keep V orthonormal to rounding, so that no
-    Ritz value can be a copy of another.
+    Ritz value can be a copy of another. ``scale`` is a running lower bound of |A|.
     """
 
     def __init__(self, operator: Operator, size: int, start: torch.Tensor, seed: int) -> None:
@@ -28,7 +28,7 @@ class Krylov:
         self.filled = 0
         self.beta = 0.0
         self.breakdowns = 0
-        self._scale = 0.0  # a running lower bound of |A|
+        self.scale = 0.0
         self._draws = 0
         self.basis[0] = start / operator.norm(start)
 
@@ -37,7 +37,7 @@ class Krylov:
         j, op = self.filled, self.operator
         v = self.basis[j]
         w = (op @ v[:, None])[:, 0].clone()
-        self._scale = max(self._scale, op.norm(w))
+        self.scale = max(self.scale, op.norm(w))
         self.T[j, j] = op.dot(v, w)
         w = self._orthogonalised(w, j + 1)
         self.beta = op.norm(w)
@@ -45,7 +45,7 @@ class Krylov:
         if self.filled == op.n:
             self.beta = 0.0
             return
-        if self.beta <= BREAKDOWN * op.eps * self._scale:
+        if self.beta <= BREAKDOWN * op.eps * self.scale:
             # the basis spans an invariant subspace: go on in a fresh direction, uncoupled
             self.beta = 0.0
             self.breakdowns += 1

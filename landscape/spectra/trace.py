@@ -92,7 +92,8 @@ def trace(
     elif products is not None:
         status = "complete"
     elif met:
-        status, message = "converged", f"{message}, {half / abs(estimate):.2%} of it"
+        status = "converged"
+        message += f", {half / abs(estimate):.2%} of it" if estimate else ""
     else:
         status = "not converged"
         message += f", which is more than {rtol:.2%} of it: raise max_products, or loosen rtol"

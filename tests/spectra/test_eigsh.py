@@ -156,6 +156,16 @@ def test_a_product_of_a_wrong_shape_is_refused() -> None:
         ls.eigsh(Wrong(torch.ones(50)), 1)
 
 
+def test_a_small_value_beside_a_large_one_is_as_exact_as_float32_makes_it() -> None:
+    values = torch.cat([torch.tensor([9.0, 7.0]), torch.linspace(-0.05, 0.05, 200)])
+    matrix = with_spectrum(values)
+    found = ls.eigsh(matrix, 1, "SA", tol=1e-6)
+    assert found.values[0] == pytest.approx(-0.05, rel=1e-3)
+    assert not found.converged[0]
+    assert "as exact as float32 makes them beside the largest value: use float64" in found.message
+    assert ls.eigsh(matrix.double(), 1, "SA", tol=1e-6).ok
+
+
 def test_same_seed_same_bytes() -> None:
     matrix = rank_ten()
     a, b, c = ls.eigsh(matrix, 3, seed=1), ls.eigsh(matrix, 3, seed=1), ls.eigsh(matrix, 3, seed=2)

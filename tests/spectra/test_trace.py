@@ -64,6 +64,13 @@ def test_a_negative_trace_does_not_stop_at_once() -> None:
     assert found.estimate == pytest.approx(-float(_matrix().trace()), rel=0.15)
 
 
+def test_a_zero_operator_has_the_trace_zero() -> None:
+    found = ls.trace(torch.zeros(4, 4))
+    assert found.estimate == 0
+    assert found.interval() == (0, 0)
+    assert found.ok
+
+
 def test_more_probes_extend_fewer() -> None:
     few, many = ls.trace(_matrix(), products=5), ls.trace(_matrix(), products=19)
     assert np.array_equal(few.dataset["samples"], many.dataset["samples"][:5])
