@@ -114,7 +114,9 @@ def inspect(
 def _finish(result: Result, title: str, output: Path) -> None:
     show(result, title)
     if result.status == "interrupted":
-        out.print("stopped by Ctrl-C; the same command goes on from here" if not output.exists() else f"wrote {output}")
+        # an unfinished surface is kept beside its place; other partial results are results
+        written = f"{output} was not written; the same command goes on from here"
+        out.print(written if result.kind == "surface" else f"wrote {output}")
         raise typer.Exit(INTERRUPTED)
     out.print(f"wrote {output}; draw it with: landscape render {output} -o {output.with_suffix('.png')}")
 
