@@ -268,6 +268,14 @@ def _is_due(step: int, every: int, first: bool, last: bool) -> bool:
 
 
 def _intervals(metrics: Sequence[Metric], every: int | Mapping[str, int]) -> dict[str, int]:
+    names = [m.name for m in metrics]
+    if len(set(names)) < len(names):
+        raise InputError(
+            "metrics must have different names",
+            got=", ".join(names),
+            why="their records would overwrite each other",
+            fix="watch the second with a monitor of its own",
+        )
     given = every if isinstance(every, Mapping) else {m.name: every for m in metrics}
     for m in metrics:
         interval = given.get(m.name)

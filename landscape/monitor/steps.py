@@ -29,11 +29,11 @@ class StepRecorder:
     def saw_loss(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """Keep the training loss; a forward hook on the criterion. Validation under ``no_grad`` is not one."""
         if isinstance(output, torch.Tensor) and output.requires_grad and output.numel() == 1:
-            self._losses.append(output.detach().reshape(()))
+            self._losses.append(output.detach().reshape(()).clone())  # the loop may divide it in place
 
     def log(self, values: dict[str, Any]) -> None:
         """Add values to the step that comes next."""
-        self._extra |= values
+        self._extra |= {name: v.detach().clone() if torch.is_tensor(v) else v for name, v in values.items()}
 
     @torch.no_grad()
     def before(self) -> None:

@@ -59,8 +59,18 @@ class Krylov:
     def _orthogonalised(self, w: torch.Tensor, count: int) -> torch.Tensor:
         rows = self.basis[:count]
         for _ in range(2):
-            w = torch.addmv(w, rows.T, rows @ w, alpha=-1)
+            w = torch.addmv(w, rows.T, self._coefficients(rows, w), alpha=-1)
         return w
+
+    @staticmethod
+    def _coefficients(rows: torch.Tensor, w: torch.Tensor, columns: int = 1 << 16) -> torch.Tensor:
+        """Return ``rows @ w`` accumulated in float64: over millions of entries float32 loses digits here."""
+        if w.dtype == torch.float64:
+            return rows @ w
+        total = torch.zeros(len(rows), dtype=torch.float64, device=w.device)
+        for part, piece in zip(rows.split(columns, dim=1), w.split(columns), strict=True):
+            total += part.double() @ piece.double()
+        return total.to(w.dtype)
 
     def _fresh(self) -> torch.Tensor:
         op = self.operator

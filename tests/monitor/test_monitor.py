@@ -182,6 +182,19 @@ def test_accumulated_losses_are_averaged_and_validation_is_not_training() -> Non
     assert np.allclose(data["extra"], 2 * np.array(expected), rtol=1e-6)
 
 
+def test_logged_tensors_keep_the_value_of_their_step() -> None:
+    run = Run("sgd", steps=4)
+    running = torch.zeros(())
+
+    def stop(step: int) -> None:
+        running.add_(1)
+        monitor.log(running=running)
+
+    monitor = ls.Monitor(run.objective, run.optimizer, metrics=[])
+    run.train(monitor, stop)
+    assert list(monitor.result().dataset["running"].to_numpy()[1:]) == [1, 2, 3]
+
+
 def test_a_loss_that_was_not_seen_is_said_to_be_missing() -> None:
     run = Run("sgd")
     other = ls.Objective(run.model, nn.functional.cross_entropy, run.loader)
@@ -360,6 +373,7 @@ def test_the_run_says_what_it_is_of_and_what_it_cost(tmp_path: Path) -> None:
         ({"metrics": ["sharpnes"]}, "there is no such metric, got sharpnes; did you mean 'sharpness'"),
         ({"every": 0}, "every must give a positive number of steps for sharpness, got 0"),
         ({"every": {"sharpness": 5}}, "every must give a positive number of steps for gradient_coherence"),
+        ({"metrics": ["sharpness", Sharpness(tol=0.1)]}, "metrics must have different names, got sharpness, sharpness"),
         ({"snapshots": 0}, "snapshots must be at least 1 step apart"),
         ({"resume": True}, "resume needs the folder of the run"),
         ({"seed": 1.5}, "seed must be a non-negative integer"),

@@ -147,6 +147,14 @@ def test_a_foreign_operator_that_knows_vectors_only() -> None:
     assert ls.spectral_density(_Diagonal(values), probes=2, steps=5).moment(1) * 50 == pytest.approx(75, rel=1e-5)
 
 
+def test_a_million_entries_in_float32_lose_no_digits() -> None:
+    values = torch.rand(1_000_000, generator=torch.Generator().manual_seed(0)) * 1e-3
+    values[:5] = torch.tensor([10.0, 9.99, 5.0, 1.0, 0.5])
+    found = ls.eigsh(_Diagonal(values), 5)
+    assert found.ok
+    assert np.allclose(found.values, values[:5], rtol=1e-6)
+
+
 def test_a_product_of_a_wrong_shape_is_refused() -> None:
     class Wrong(_Diagonal):
         def __matmul__(self, v: torch.Tensor) -> torch.Tensor:
