@@ -410,3 +410,13 @@ def test_data_with_nan_is_the_same_data(streaming: None) -> None:
     objective = ls.Objective(p.model, p.loss, DataLoader(TensorDataset(p.inputs, p.targets), 4))
     assert torch.isnan(objective.value())
     assert torch.isnan(objective.value())
+
+
+def test_a_criterion_with_a_forward_of_its_own_is_refused() -> None:
+    class Focal(nn.CrossEntropyLoss):
+        def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            entropy = nn.functional.cross_entropy(input, target, reduction="none")
+            return ((1 - torch.exp(-entropy)) ** 2 * entropy).mean()
+
+    with pytest.raises(InputError, match=r"the weight of this criterion's mean is not known, got Focal"):
+        ls.Objective(nn.Linear(3, 2), Focal(), [(torch.ones(2, 3), torch.zeros(2, dtype=torch.long))])
