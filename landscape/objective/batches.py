@@ -111,7 +111,9 @@ class Batches:
             return leaf
         dtype = self._dtype if self._dtype is not None and leaf.is_floating_point() else None
         moved = leaf.detach().to(device=self._device, dtype=dtype, non_blocking=True)
-        return moved.clone() if moved.is_inference() else moved  # those cannot be part of a graph
+        # what is held must be ours: a loader may refill one buffer, and the caller may edit its tensors; and
+        # inference tensors cannot be part of a graph
+        return moved.clone() if moved.is_inference() or moved.data_ptr() == leaf.data_ptr() else moved
 
     def held(self) -> list[Any]:
         """Return all batches as a list, reading them if that has not been done."""

@@ -420,3 +420,23 @@ def test_a_criterion_with_a_forward_of_its_own_is_refused() -> None:
 
     with pytest.raises(InputError, match=r"the weight of this criterion's mean is not known, got Focal"):
         ls.Objective(nn.Linear(3, 2), Focal(), [(torch.ones(2, 3), torch.zeros(2, dtype=torch.long))])
+
+
+def test_a_loader_that_refills_one_buffer_is_read_rightly() -> None:
+    x, y = torch.randn(12, 3), torch.arange(12) % 2
+
+    class Refilling:
+        def __init__(self) -> None:
+            self.x, self.y = torch.empty(4, 3), torch.empty(4, dtype=torch.long)
+
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            for a, b in zip(x.split(4), y.split(4), strict=True):
+                self.x.copy_(a)
+                self.y.copy_(b)
+                yield self.x, self.y
+
+    model = nn.Linear(3, 2)
+    objective = ls.Objective(model, nn.CrossEntropyLoss(), Refilling())
+    exact = ls.Objective(model, nn.CrossEntropyLoss(), (x, y)).value()
+    for _ in range(3):
+        assert float(objective.value()) == pytest.approx(float(exact), rel=1e-6)
