@@ -295,7 +295,6 @@ class Objective:
             batches = self.batches.held()
         other = object.__new__(Objective)
         other.__dict__.update(self.__dict__)
-        other.__dict__.pop("_facts", None)
         other.batches = Batches(chosen(batches, examples, seed), self.device, self._dtype)
         return other
 
