@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
@@ -42,6 +43,19 @@ class InputError(LandscapeError, ValueError):
 
 class NonFiniteError(LandscapeError, ArithmeticError):
     """The loss or a product of it is NaN or infinite."""
+
+
+class MemoryLimitError(LandscapeError, MemoryError):
+    """A computation that does not fit into memory, and could not be made smaller."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory could not be had: CUDA's own error, or the CPU allocator's words."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 class DataChangedError(LandscapeError, RuntimeError):
