@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import copy
-import math
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape.errors import InputError
+from landscape.objective.calling import Standin, apply, one_output
+from landscape.objective.criteria import DENOMINATORS, ctc_sum, named_criterion
 
 
 @dataclass(frozen=True)
@@ -25,76 +27,51 @@ class Terms:
     """One batch's part of the objective.
 
     ``numerator`` is a scalar that can be differentiated, ``weight`` what its mean divides by (0 for a
-    sum, which divides by nothing). ``outputs`` and ``targets`` are there when the loss is a criterion of the two.
+    sum, which divides by nothing). ``outputs``, ``targets`` and ``criterion`` are there when the loss is
+    a torch criterion of the two.
     """
 
     numerator: torch.Tensor
     weight: torch.Tensor | float
     outputs: torch.Tensor | None = None
     targets: torch.Tensor | None = None
+    criterion: nn.Module | None = None
 
 
-def _labels(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | float:
-    """Return the counted labels, weighted by class: what a cross-entropy's mean divides by."""
-    if targets.is_floating_point():  # class probabilities: torch divides by the number of distributions
-        return outputs.numel() / outputs.shape[1 if outputs.ndim > 1 else 0]
-    counted = targets != criterion.ignore_index
-    if criterion.weight is None:
-        return counted.sum()
-    weights = criterion.weight.to(outputs.device)[torch.where(counted, targets, 0)]
-    return (weights * counted).sum(dtype=torch.float64)
+@dataclass(frozen=True)
+class Split:
+    """A loss cut in two at the model's outputs.
+
+    ``outputs`` are the floating-point tensors that the model returned, with their graph; ``terms`` is the
+    loss as a function of such tensors alone. ``criterion`` and ``targets`` are there when the loss is
+    this torch criterion of ``outputs[0]`` and ``targets``.
+    """
+
+    outputs: list[torch.Tensor]
+    terms: Callable[[Sequence[torch.Tensor]], Terms]
+    criterion: nn.Module | None = None
+    targets: torch.Tensor | None = None
 
 
-def _elements(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    return float(math.prod(torch.broadcast_shapes(outputs.shape, targets.shape)))
+class Loss(Protocol):
+    """What the objective asks of a loss."""
 
+    name: str
+    reduction: str
 
-def _examples(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    return float(outputs.shape[0] if outputs.ndim > 0 else 1)
+    @property
+    def criterion(self) -> nn.Module | None:
+        """The torch criterion that was given, if one was."""
 
+    def __call__(self, model: nn.Module, batch: Any) -> Terms:
+        """Return the terms of one batch."""
 
-def _rows(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    return outputs.numel() / outputs.shape[-1]
-
-
-def _divergence(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    count = _examples if criterion.reduction == "batchmean" else _elements
-    return count(criterion, outputs, targets)
-
-
-#: What each criterion's mean divides by. A criterion is listed once it is known to be right.
-DENOMINATORS: dict[type[nn.Module], Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor | float]] = {
-    nn.CrossEntropyLoss: _labels,
-    nn.NLLLoss: _labels,
-    nn.MSELoss: _elements,
-    nn.L1Loss: _elements,
-    nn.SmoothL1Loss: _elements,
-    nn.HuberLoss: _elements,
-    nn.BCELoss: _elements,
-    nn.BCEWithLogitsLoss: _elements,
-    nn.PoissonNLLLoss: _elements,
-    nn.SoftMarginLoss: _elements,
-    nn.KLDivLoss: _divergence,
-    nn.MultiLabelMarginLoss: _rows,
-    nn.MultiLabelSoftMarginLoss: _rows,
-    nn.MultiMarginLoss: _rows,
-}
-
-# functions that mean the default criterion of the same name
-_FUNCTIONS: dict[Any, type[nn.Module]] = {
-    functional.cross_entropy: nn.CrossEntropyLoss,
-    functional.nll_loss: nn.NLLLoss,
-    functional.mse_loss: nn.MSELoss,
-    functional.l1_loss: nn.L1Loss,
-    functional.smooth_l1_loss: nn.SmoothL1Loss,
-    functional.huber_loss: nn.HuberLoss,
-    functional.binary_cross_entropy: nn.BCELoss,
-    functional.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
-}
+    def split(self, model: nn.Module, batch: Any) -> Split:
+        """Return the loss of one batch, cut at the model's outputs."""
 
 
 class CriterionLoss:
-    """A torch criterion over ``(inputs, targets)`` batches."""
+    """A torch criterion over ``(inputs, *targets)`` batches."""
 
     def __init__(self, criterion: nn.Module) -> None:
         # a subclass with a forward of its own may divide by anything
@@ -116,12 +93,14 @@ class CriterionLoss:
                 fix="use reduction='mean' or 'sum'",
             )
         self._criterion = criterion
+        self._takes = list(inspect.signature(kind.forward).parameters)[2:]
         self._denominator = DENOMINATORS[kind]
         self._sum = copy.copy(criterion)
         self._sum.reduction = "sum"  # type: ignore[assignment]
         self._sum._forward_hooks = OrderedDict()  # a hook on the user's criterion is not for our passes
         self._sum._forward_pre_hooks = OrderedDict()
         self._sum._buffers = dict(criterion._buffers)
+        self._scaled = kind is nn.CTCLoss and self.reduction == "mean"
 
     @property
     def criterion(self) -> nn.Module:
@@ -129,39 +108,61 @@ class CriterionLoss:
         return self._criterion
 
     def __call__(self, model: nn.Module, batch: Any) -> Terms:
-        """Return the terms of one ``(inputs, targets)`` batch."""
-        if not (isinstance(batch, Sequence) and len(batch) == 2):
+        """Return the terms of one ``(inputs, *targets)`` batch."""
+        return self._terms(*self._forward(model, batch))
+
+    def split(self, model: nn.Module, batch: Any) -> Split:
+        """Return the loss of one batch, cut at the model's output."""
+        outputs, targets = self._forward(model, batch)
+        single = len(targets) == 1
+        return Split(
+            [outputs],
+            lambda values: self._terms(values[0], targets),
+            self._criterion if single else None,
+            targets[0] if single else None,
+        )
+
+    def _forward(self, model: nn.Module, batch: Any) -> tuple[torch.Tensor, list[Any]]:
+        """Return the model's output and the targets, in the precision that the criterion works in."""
+        if not (isinstance(batch, Sequence) and len(batch) == 1 + len(self._takes)):
+            one = isinstance(batch, torch.Tensor)
+            form = f"({', '.join(['inputs', *self._takes])})" if len(self._takes) > 1 else "a pair (inputs, targets)"
             raise InputError(
-                "with a criterion, a batch must be a pair (inputs, targets)",
-                got=f"a {type(batch).__name__}" + (f" of {len(batch)}" if hasattr(batch, "__len__") else ""),
-                fix="pass a function (model, batch) -> (loss, weight) as the loss for other batches",
+                f"with a criterion, a batch must be {form}",
+                got=f"a {type(batch).__name__}" + ("" if one or not hasattr(batch, "__len__") else f" of {len(batch)}"),
+                why="a list given as the data is a list of batches" if one else "",
+                fix="pass one batch as a tuple, (x, y) instead of [x, y]"
+                if one
+                else "pass a function (model, batch) -> (loss, weight) as the loss for other batches",
             )
-        inputs, targets = batch
-        outputs = model(inputs)
+        inputs, *targets = batch
+        outputs = one_output(apply(model, inputs), self.name)
         if outputs.dtype in (torch.float16, torch.bfloat16):  # a sum over a batch needs more digits, and range
             outputs = outputs.float()
-            targets = targets.float() if targets.is_floating_point() else targets
+            targets = [t.float() if isinstance(t, torch.Tensor) and t.is_floating_point() else t for t in targets]
+        return outputs, targets
+
+    def _terms(self, outputs: torch.Tensor, targets: Sequence[Any]) -> Terms:
         for name, buffer in self._criterion._buffers.items():  # class weights, where and as the outputs are
             if buffer is not None:
                 self._sum._buffers[name] = buffer.to(device=outputs.device, dtype=outputs.dtype)
-        numerator = self._sum(outputs, targets)
-        weight = 0.0 if self.reduction == "sum" else self._denominator(self._criterion, outputs, targets)
-        return Terms(numerator, weight, outputs, targets)
+        numerator = ctc_sum(self._criterion, outputs, *targets) if self._scaled else self._sum(outputs, *targets)
+        weight = 0.0 if self.reduction == "sum" else self._denominator(self._criterion, outputs, *targets)
+        return Terms(numerator, weight, outputs, targets[0], self._criterion)
 
 
 class FunctionLoss:
     """A function ``(model, batch) -> mean loss`` or ``-> (mean loss, weight)``."""
 
     reduction = "mean"
+    criterion = None
 
-    def __init__(self, function: Callable[[nn.Module, Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
         self._function = function
         self.name = getattr(function, "__name__", type(function).__name__)
         self.weighted = True  # until a call shows otherwise
 
-    criterion = None
-
-    def __call__(self, model: nn.Module, batch: Any) -> Terms:
+    def __call__(self, model: Any, batch: Any) -> Terms:
         """Return the terms of one batch; without a weight, the batch's number of examples stands for it."""
         from landscape.objective.batches import batch_size
 
@@ -180,6 +181,57 @@ class FunctionLoss:
         if _is_zero(weight):  # the mean over nothing is NaN in torch, and counts nothing here
             return Terms(torch.zeros((), device=loss.device), weight)
         return Terms(loss.reshape(()) * weight, weight)
+
+    def split(self, model: nn.Module, batch: Any) -> Split:
+        """Return the loss of one batch, cut at what the function's one call of the model returned."""
+        found: list[Any] = []
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            found.append(model(*args, **kwargs))
+            return found[-1]
+
+        whole = self(Standin(model, run), batch)
+        if len(found) != 1:
+            raise _uncut(f"a function that calls it {len(found)} times")
+        leaves, spec = tree_flatten(found[0])
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+        if not places:
+            raise _uncut(f"a model that returns a {type(found[0]).__name__} without tensors in it")
+
+        def terms(values: Sequence[torch.Tensor]) -> Terms:
+            given = list(leaves)
+            for i, value in zip(places, values, strict=True):
+                given[i] = value
+            return self(Standin(model, lambda *args, **kwargs: tree_unflatten(given, spec)), batch)
+
+        outputs = [leaves[i] for i in places]
+        _check_cut(whole, terms, outputs, model)
+        return Split(outputs, terms)
+
+
+def _check_cut(
+    whole: Terms, terms: Callable[[Sequence[torch.Tensor]], Terms], outputs: list[torch.Tensor], model: nn.Module
+) -> None:
+    """Refuse a loss that is not a function of the model's outputs alone."""
+    if torch._C._are_functorch_transforms_active():  # values cannot be looked at, and were when the first split ran
+        return
+    with torch.enable_grad():
+        again = terms([output.detach().requires_grad_() for output in outputs]).numerator
+        own = [p for p in model.parameters() if p.requires_grad]
+        parts = torch.autograd.grad(again, own, allow_unused=True) if again.requires_grad and own else ()
+    if any(part is not None for part in parts):
+        raise _uncut("a function that reads parameters itself")
+    if not torch.allclose(again, whole.numerator, rtol=1e-6, atol=0.0, equal_nan=True):
+        raise _uncut("a function that gives another loss for the same outputs")
+
+
+def _uncut(got: str) -> InputError:
+    return InputError(
+        "this needs a loss that is a function of what one call of the model returns",
+        got=got,
+        why="the loss is differentiated by the model's outputs",
+        fix="call the model once and compute the loss from what it returns, or use the Hessian",
+    )
 
 
 def _is_zero(weight: torch.Tensor | float) -> bool:
@@ -203,11 +255,11 @@ def _checked_weight(weight: Any) -> torch.Tensor | float:
     )
 
 
-def as_loss(loss: Any) -> CriterionLoss | FunctionLoss:
+def as_loss(loss: Any) -> Loss:
     """Return ``loss`` in the one form that the objective uses."""
-    for function, criterion in _FUNCTIONS.items():
-        if loss is function:
-            return CriterionLoss(criterion())
+    named = named_criterion(loss)
+    if named is not None:
+        return CriterionLoss(named)
     if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
         return CriterionLoss(loss)
     if callable(loss):

@@ -17,6 +17,7 @@ from landscape.objective.batches import Batches, batch_size
 from landscape.objective.losses import CriterionLoss, as_loss
 from landscape.objective.metrics import metric
 from landscape.objective.point import Batch, BoundLoss, Point
+from landscape.objective.regularizer import as_regularizer
 from landscape.objective.sampling import chosen
 from landscape.seeds import check_seed
 from landscape.space import Selection, Space, select, unwrap
@@ -51,6 +52,10 @@ class Objective:
         Seeds every random choice that the loss makes.
     device, dtype : optional
         Where and in which precision to evaluate; the model's own by default. The model stays where it is.
+    regularizer : float or callable, optional
+        What is added to the mean (to the sum, of a ``"sum"`` loss): a number wd adds 0.5 wd |theta|^2 over
+        the selected parameters, whose gradient wd theta is SGD's weight decay; a function gets these
+        parameters as a dictionary by name and returns a 0-d tensor. Nothing by default.
 
     Notes
     -----
@@ -68,11 +73,13 @@ class Objective:
         seed: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        regularizer: Any = None,
     ) -> None:
         if mode not in ("eval", "train"):
             raise InputError("mode must be 'eval' or 'train'", got=mode, fix="pass mode='eval'")
         self.model = unwrap(model)
         self.loss = as_loss(loss)
+        self.regularizer = as_regularizer(regularizer)
         self.mode = mode
         self.seed = check_seed(seed)
         self._selected = select(self.model, params)
@@ -157,8 +164,11 @@ class Objective:
 
     def iterate(self, at: Point) -> Iterator[Batch]:
         """Yield every batch at the point ``at``; only inside a :meth:`session`."""
+        start = 0
         for index, data in enumerate(self.batches):
-            yield Batch(index, data, batch_size(data), at, self.space, self._bound, self.seed)
+            size = batch_size(data)
+            yield Batch(index, data, size, at, self.space, self._bound, self.seed, start, self.regularizer)
+            start += size
 
     def _same_size(self, batch: Batch, size: int | None) -> int:
         if size is not None and batch.size != size:
@@ -302,10 +312,12 @@ class Objective:
 
     def provenance(self) -> dict[str, Any]:
         """Return what the numbers are of: loss, mode, dtype, device, seed, parameters, data."""
+        regularizer = {} if self.regularizer is None else {"regularizer": self.regularizer.name}
         return {
             "model": type(self.model).__name__,
             "loss": self.loss.name,
             "reduction": self.loss.reduction,
+            **regularizer,
             "mode": self.mode,
             "seed": self.seed,
             "dtype": str(self.space.dtypes[0]).removeprefix("torch."),
@@ -330,7 +342,8 @@ class Objective:
         )
 
     def __repr__(self) -> str:
+        regularizer = "" if self.regularizer is None else f" + {self.regularizer.name}"
         return (
-            f"Objective({type(self.model).__name__}, {self.loss.name}, n={self.space.n} parameters "
+            f"Objective({type(self.model).__name__}, {self.loss.name}{regularizer}, n={self.space.n} parameters "
             f"({self._selection}), mode={self.mode!r}, device={self.device})"
         )

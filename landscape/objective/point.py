@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from landscape.objective.losses import Terms
+from landscape.objective.losses import Loss, Split, Terms
+from landscape.objective.regularizer import Regularizer
 from landscape.seeds import seed_torch
 from landscape.space import Space
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,21 @@ class Point:
 class BoundLoss(nn.Module):
     """The loss of a model as a module, so that ``functional_call`` can put other tensors into the model."""
 
-    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], Terms]) -> None:
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Any) -> Terms:
-        """Return the loss terms of one batch."""
-        return self.loss(self.model, batch)
+    def forward(self, ask: Callable[[Loss, nn.Module], T]) -> T:
+        """Return what ``ask`` makes of loss and model."""
+        return ask(self.loss, self.model)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of an objective at a point, ready to be evaluated."""
+    """One batch of an objective at a point, ready to be evaluated.
+
+    ``start`` examples come before it in the pass. What ``regularizer`` gives is part of its terms.
+    """
 
     index: int
     data: Any
@@ -55,6 +61,8 @@ class Batch:
     space: Space
     _bound: BoundLoss
     _seed: int
+    start: int = 0
+    regularizer: Regularizer | None = None
 
     def leaves(self) -> list[torch.Tensor]:
         """Return the selected parameters at the point, as leaves to differentiate by."""
@@ -64,14 +72,44 @@ class Batch:
     def terms(self, leaves: Sequence[torch.Tensor] | None = None, data: Any = None) -> Terms:
         """Return the loss terms as a function of ``leaves`` (the point itself by default)."""
         values = self.leaves() if leaves is None else leaves
+        batch = self.data if data is None else data
+        terms = self._ask(values, lambda loss, model: loss(model, batch))
+        if self.regularizer is None:
+            return terms
+        return replace(terms, numerator=terms.numerator + self._share(terms) * self.penalty(values))
+
+    def split(self, leaves: Sequence[torch.Tensor] | None = None, data: Any = None) -> Split:
+        """Return the loss cut at the model's outputs, which are functions of ``leaves``; without the regularizer."""
+        values = self.leaves() if leaves is None else leaves
+        batch = self.data if data is None else data
+        split = self._ask(values, lambda loss, model: loss.split(model, batch))
+        if split.criterion is not None:
+            return split
+        # a loss function may look at the model's buffers: it must find those of the point
+        return replace(split, terms=lambda outputs: self._ask(values, lambda loss, model: split.terms(outputs)))
+
+    def penalty(self, leaves: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the regularizer at ``leaves``, a 0-d tensor: 0 without one."""
+        if self.regularizer is None:
+            return torch.zeros((), dtype=self.space.dtype, device=self.space.device)
+        wide = (leaf.to(self.space.dtype) for leaf in leaves)
+        return self.regularizer(dict(zip(self.space.names, wide, strict=True)))
+
+    def _share(self, terms: Terms) -> torch.Tensor | float:
+        """Return how much of the regularizer this batch carries: its weight, or of a sum all of it, once."""
+        if self._bound.loss.reduction == "sum":
+            return float(self.start == 0 and self.size > 0)
+        return terms.weight
+
+    def _ask(self, values: Sequence[torch.Tensor], ask: Callable[[Loss, nn.Module], T]) -> T:
+        """Return what ``ask`` makes of loss and model, with ``values`` and the point's tensors in the model."""
         state = {f"model.{name}": t for name, t in self.point.fixed.items()}
         # a forward pass may write into its buffers (running statistics), so it gets copies
         state |= {f"model.{name}": t.clone() for name, t in self.point.buffers.items()}
         state |= {f"model.{name}": t for name, t in zip(self.space.names, values, strict=True)}
-        batch = self.data if data is None else data
         seed_torch(self._seed, self.index)
-        terms: Terms = functional_call(self._bound, state, (batch,))
-        return terms
+        answer: T = functional_call(self._bound, state, (ask,))
+        return answer
 
     def gradient(
         self, terms: Terms, leaves: Sequence[torch.Tensor], *, create_graph: bool = False
