@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from landscape.errors import InputError
-from landscape.objective.losses import Terms
+from landscape.objective.terms import Terms
 
 Metric = Callable[[Terms, Any], tuple[torch.Tensor, torch.Tensor | float]]
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from landscape.objective.losses import Loss, Split, Terms
 from landscape.objective.regularizer import Regularizer
+from landscape.objective.terms import Loss, Split, Terms
 from landscape.seeds import seed_torch
 from landscape.space import Space
 
