@@ -1,13 +1,14 @@
 """Small seeded problems, one registry of models and one of losses; any model fits any loss.
 
 Every model maps its inputs to three outputs per example. A loss brings the targets that fit it, and the
-last layer that brings the outputs into its range. Batches are unequal on purpose.
+last layer that brings the outputs into its range. What fits no other, such as a model with outputs for every
+token, is a whole problem in ``TASKS``. Batches are unequal on purpose.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+
+from tests import networks
 
 N, C = 16, 3
 SIZES = (7, 6, 3)
@@ -106,6 +109,14 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[torch.Generator], Ten
     "recurrent": (Recurrent, _tokens),
     "attention": (Attention, _floats(3, 4)),
     "partial": (Partial, _floats(4)),
+    "resnet": (lambda: networks.ResNet20(C), _floats(1, 6, 6)),
+    "vit": (lambda: networks.ViT(C), _floats(1, 4, 4)),
+    "gpt": (lambda: networks.GPT(7, C), _tokens),
+    "mixture": (lambda: networks.Mixture(C), _floats(4)),
+    "switch": (lambda: networks.Mixture(C, best=1), _floats(4)),
+    "adapted": (lambda: networks.adapted(C), _floats(4)),
+    "normalised": (lambda: networks.normalised(C), _floats(4)),
+    "dropped": (lambda: networks.dropped(C), _floats(4)),
 }
 
 
@@ -222,6 +233,9 @@ LOSSES: dict[str, LossCase] = {
 }
 
 
+# -- problems -------------------------------------------------------------------------------------
+
+
 @dataclass
 class Problem:
     """A model, a loss and all data, in float64."""
@@ -263,10 +277,50 @@ class Problem:
         )
 
 
+def _token_labels(g: torch.Generator) -> Tensor:
+    """Labels of every token, some ignored; of two examples none counts."""
+    labels = torch.randint(0, 7, (N, 4), generator=g).masked_fill(torch.rand(N, 4, generator=g) < 0.3, -100)
+    labels[3] = labels[8] = -100
+    return labels
+
+
+def next_token(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each next token as a function of its own, with its weight."""
+    tokens, labels = batch
+    labels = labels[:, 1:]
+    return functional.cross_entropy(model(tokens)[:, :, :-1], labels), (labels != -100).sum()
+
+
+def _pixels(g: torch.Generator) -> Tensor:
+    return torch.randint(-1, C, (N, 4, 4), generator=g)
+
+
+#: name -> (a new model, its N inputs, a loss that fits it alone)
+TASKS: dict[str, tuple[Callable[[], nn.Module], Callable[[torch.Generator], Tensor], LossCase]] = {
+    "language model": (lambda: networks.GPT(7), _tokens, LossCase(nn.CrossEntropyLoss, _token_labels)),
+    "language model, shifted": (
+        lambda: networks.GPT(7),
+        _tokens,
+        LossCase(lambda: next_token, _token_labels, pooled=lambda m, x, y: next_token(m, (x, y))[0]),
+    ),
+    "segmentation": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, C, 3, padding=1)),
+        _floats(1, 4, 4),
+        LossCase(lambda: nn.CrossEntropyLoss(weight=_weights(), ignore_index=-1, label_smoothing=0.1), _pixels),
+    ),
+    "sequence": (
+        lambda: nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2)),
+        _floats(3, 2),
+        LossCase(nn.MSELoss, lambda g: _floats(3, 2)(g)),
+    ),
+}
+OWN = "its own"  # the loss of a task
+TASKS_ONCE = [(task, OWN) for task in TASKS]
+
+
 def problem(model: str = "mlp", loss: str = "cross-entropy", seed: int = 0) -> Problem:
-    """Return a new problem from the registries; the same one each time."""
-    make_model, make_inputs = MODELS[model]
-    case = LOSSES[loss]
+    """Return a new problem from the registries, ``model`` with ``loss`` or a task with ``OWN``; the same each time."""
+    make_model, make_inputs, case = TASKS[model] if loss == OWN else (*MODELS[model], LOSSES[loss])
     state = torch.get_rng_state()
     torch.manual_seed(1000 + seed)
     module = make_model()
@@ -283,3 +337,8 @@ def problem(model: str = "mlp", loss: str = "cross-entropy", seed: int = 0) -> P
                 b.add_(torch.rand(b.shape, generator=g, dtype=torch.float64))
     inputs, targets, criterion = make_inputs(g), case.targets(g), case.make()
     return Problem(module, criterion, inputs, targets, case.pooled, case.equal)
+
+
+def thinned(models: Iterable[str], losses: Iterable[str], every: int = 3) -> list[tuple[str, str]]:
+    """Return one in ``every`` pairs of a model and a loss, each model and each loss as often as any other."""
+    return [(m, l) for i, m in enumerate(models) for j, l in enumerate(losses) if (i + j) % every == 0]

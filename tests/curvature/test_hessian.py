@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import landscape as ls
-from tests.problems import LOSSES, MODELS, SIZES, N, problem
+from tests.problems import LOSSES, MODELS, SIZES, TASKS_ONCE, N, problem, thinned
 from tests.reference import Truth, close, truth
 
 ONE_DERIVATIVE = {"label margin", "margin"}  # torch has no second derivative of these
 TWICE = [l for l in LOSSES if l not in ONE_DERIVATIVE]
-MODELS_ONCE = [(m, "cross-entropy") for m in MODELS]
+MODELS_ONCE = [(m, "cross-entropy") for m in MODELS] + TASKS_ONCE
 LINES = MODELS_ONCE + [("tied", l) for l in TWICE]
-GRID = [(m, l) for m in MODELS for l in TWICE]
+GRID = thinned(MODELS, TWICE) + TASKS_ONCE
 
 
 def block(n: int, k: int = 3, dtype: torch.dtype = torch.float64) -> torch.Tensor:

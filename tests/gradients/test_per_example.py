@@ -48,7 +48,8 @@ def test_equals_one_backward_pass_an_example(model: str, loss: str, method: str)
     if found.targets is not None:
         assert torch.equal(found.targets, p.targets[found.index])
     if method == "auto":
-        assert found.method.startswith("loop (torch.func cannot" if model == "recurrent" else "vmap")
+        looped = model in ("recurrent", "mixture", "switch")
+        assert found.method.startswith("loop (torch.func cannot" if looped else "vmap")
 
 
 @pytest.mark.parametrize("sizes", [1, 7, 16])
