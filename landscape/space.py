@@ -6,15 +6,16 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from landscape.errors import InputError
 
+Tensor = TypeVar("Tensor", bound=torch.Tensor)
 Selection = str | re.Pattern[str] | Callable[[str, torch.Tensor], bool] | Iterable[str] | None
 
 
@@ -94,6 +95,15 @@ class Space:
             )
         return flat
 
+    def restrict(self, params: Selection) -> Space:
+        """Return the space of those parameters that ``params`` selects, as in :func:`select`.
+
+        A predicate gets tensors that have a shape and a dtype, and no values.
+        """
+        described = zip(self.names, self.shapes, self.dtypes, strict=True)
+        named = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape, dtype in described}
+        return replace(Space.of(_chosen(named, params)), device=self.device)
+
     def dot(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Return the inner product of ``u`` and ``v`` (n,), accumulated in float64."""
         return dot64(u, v)
@@ -126,7 +136,7 @@ def select(model: torch.nn.Module, params: Selection) -> dict[str, torch.nn.Para
     expression (searched), a predicate ``(name, parameter) -> bool``, or a list of globs. What it names is
     taken whether it requires a gradient or not.
     """
-    named = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+    named = {name: p for name, p in model.named_parameters() if p.is_floating_point() or p.is_complex()}
     if params is None:
         chosen = {name: p for name, p in named.items() if p.requires_grad}
         if not chosen:
@@ -136,8 +146,22 @@ def select(model: torch.nn.Module, params: Selection) -> dict[str, torch.nn.Para
                 why="the loss is studied as a function of them",
                 fix="set requires_grad, or name frozen ones with params=",
             )
-        return chosen
-    keep = _predicate(params)
+    else:
+        chosen = _chosen(named, params)
+    for name, p in chosen.items():
+        if p.is_complex():
+            raise InputError(
+                "the selected parameters must be real",
+                got=f"{name} of {p.dtype}",
+                why="derivatives by complex numbers are not vectors of real ones",
+                fix="leave it out with params=, or make it of two real parameters with torch.view_as_complex",
+            )
+    return chosen
+
+
+def _chosen(named: dict[str, Tensor], params: Selection) -> dict[str, Tensor]:
+    """Return the tensors that ``params`` selects; all of them for ``None``."""
+    keep = _predicate("*" if params is None else params)
     chosen = {name: p for name, p in named.items() if keep(name, p)}
     if not chosen:
         shown = params.pattern if isinstance(params, re.Pattern) else params

@@ -11,7 +11,7 @@ import torch
 
 from landscape.errors import InputError, is_out_of_memory
 from landscape.objective import Objective
-from landscape.space import Space
+from landscape.space import Selection, Space
 
 
 @runtime_checkable
@@ -111,6 +111,8 @@ class LinearOperator(ABC):
     # -- products -------------------------------------------------------------------------------
 
     def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, LinearOperator):
+            return _algebra().Chain([self, other])
         return self._product(other, adjoint=False)
 
     def __rmatmul__(self, other: Any) -> Any:
@@ -182,15 +184,83 @@ class LinearOperator(ABC):
             done += width
         return torch.empty(target.n, 0, dtype=target.dtype, device=target.device) if result is None else result
 
+    # -- operators made of this one -------------------------------------------------------------
+
+    def adjoint(self) -> LinearOperator:
+        """Return the adjoint operator; the operator itself where it is symmetric."""
+        found: LinearOperator = _algebra().adjoint(self)
+        return found
+
+    @property
+    def T(self) -> LinearOperator:
+        """The adjoint."""
+        return self.adjoint()
+
+    def __mul__(self, c: Any) -> LinearOperator:
+        return self._combined((c, self))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, c: Any) -> LinearOperator:
+        return self._combined((1 / _algebra().number(c, zero=False), self))
+
+    def __neg__(self) -> LinearOperator:
+        return self._combined((-1.0, self))
+
+    def __add__(self, other: Any) -> LinearOperator:
+        return self._combined((1.0, self), (1.0, other))
+
+    def __radd__(self, other: Any) -> LinearOperator:
+        if isinstance(other, int) and other == 0:  # where `sum` starts
+            return self
+        return self._combined((1.0, other), (1.0, self))
+
+    def __sub__(self, other: Any) -> LinearOperator:
+        return self._combined((1.0, self), (-1.0, other))
+
+    def __rsub__(self, other: Any) -> LinearOperator:
+        return self._combined((1.0, other), (-1.0, self))
+
+    def _combined(self, *terms: tuple[Any, Any]) -> LinearOperator:
+        found: LinearOperator = _algebra().combined(self, terms)
+        return found
+
+    def shift(self, s: float) -> LinearOperator:
+        """Return A + s I."""
+        return self._combined((1.0, self), (s, _algebra().identity(self)))
+
+    def restrict(self, params: Selection) -> LinearOperator:
+        """Return the rows and columns of some parameters, on a space of their own.
+
+        ``params`` is a glob, a regular expression, a predicate ``(name, tensor) -> bool`` or a list of globs,
+        as in :class:`~landscape.Objective`; the predicate's tensor has a shape and a dtype and no values. A
+        product costs one of the whole operator. Of an operator between two spaces, such as a Jacobian, the
+        columns are restricted.
+        """
+        from landscape.curvature.restriction import Restricted
+
+        return Restricted(self, params)
+
+    def deflate(self, vectors: Any) -> LinearOperator:
+        """Return (I - Q Qᵀ) A (I - Q Qᵀ), where the columns of Q are an orthonormal basis of ``vectors``.
+
+        ``vectors`` are columns (n, k), one vector (n,) or by parameter name, or an
+        :class:`~landscape.results.EigenResult`. They need not be orthonormal. Memory: Q in float64.
+        """
+        from landscape.curvature.restriction import Deflated
+
+        return Deflated(self, vectors)
+
     # -- other forms ----------------------------------------------------------------------------
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Let ``torch.mv``, ``torch.mm``, ``torch.matmul`` and ``tensor @ op`` multiply by an operator."""
-        if kwargs or len(args) != 2 or func not in _PRODUCTS:
+        """Let ``torch.mv``, ``torch.mm``, ``torch.matmul``, ``tensor @ op`` and ``scalar * op`` take an operator."""
+        forward, reflected = _FUNCTIONS.get(func, ("", ""))
+        if kwargs or not forward or len(args) != 2:
             return NotImplemented
         left, right = args
-        return left @ right if isinstance(left, LinearOperator) else right.__rmatmul__(left)
+        return getattr(left, forward)(right) if isinstance(left, LinearOperator) else getattr(right, reflected)(left)
 
     def to_dense(self) -> torch.Tensor:
         """Return the operator as an (m, n) tensor; costs n products, or m of the adjoint if those are fewer."""
@@ -227,7 +297,26 @@ class LinearOperator(ABC):
         return f"{type(self).__name__}({size}, dtype={self.dtype}, device={self.device})"
 
 
-_PRODUCTS = {
-    torch.matmul, torch.mm, torch.mv,
-    torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.mv, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__,
-}  # fmt: skip
+def _algebra() -> Any:
+    """Return the module of composites, which are operators themselves and so cannot be imported above."""
+    from landscape.curvature import algebra
+
+    return algebra
+
+
+_BY_NAME = {
+    "matmul": ("__matmul__", "__rmatmul__"),
+    "mm": ("__matmul__", "__rmatmul__"),
+    "mv": ("__matmul__", "__rmatmul__"),
+    "mul": ("__mul__", "__rmul__"),
+    "add": ("__add__", "__radd__"),
+    "sub": ("__sub__", "__rsub__"),
+}
+
+#: torch's functions and tensor methods -> the operator's own method, when it stands left and right
+_FUNCTIONS: dict[Any, tuple[str, str]] = {
+    function: methods
+    for name, methods in _BY_NAME.items()
+    for place, key in ((torch, name), (torch.Tensor, name), (torch.Tensor, f"__{name}__"))
+    if (function := getattr(place, key, None)) is not None
+}
