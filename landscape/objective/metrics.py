@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from landscape.errors import InputError
 from landscape.objective.terms import Terms
@@ -19,21 +20,43 @@ def _loss(terms: Terms, loss: Any) -> tuple[torch.Tensor, torch.Tensor | float]:
     return terms.numerator, terms.weight
 
 
+def _of_classes(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    dim = 1 if outputs.ndim > 1 else 0
+    return outputs.argmax(dim), targets.argmax(dim) if targets.is_floating_point() else targets
+
+
+def _of_bits(threshold: float, between: float) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]:
+    return lambda outputs, targets: torch.broadcast_tensors(outputs > threshold, targets > between)
+
+
+#: What outputs and targets of a criterion name, label by label; of a criterion that is not here there is no accuracy.
+_NAMED: dict[type[nn.Module], Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]] = {
+    nn.CrossEntropyLoss: _of_classes,
+    nn.NLLLoss: _of_classes,
+    nn.MultiMarginLoss: _of_classes,
+    nn.BCELoss: _of_bits(0.5, 0.5),
+    nn.BCEWithLogitsLoss: _of_bits(0.0, 0.5),
+    nn.MultiLabelSoftMarginLoss: _of_bits(0.0, 0.5),
+    nn.SoftMarginLoss: _of_bits(0.0, 0.0),  # labels are -1 and 1
+}
+
+
 def _accuracy(terms: Terms, loss: Any) -> tuple[torch.Tensor, torch.Tensor | float]:
-    """Return the share of counted labels that the largest output names."""
-    outputs, targets = terms.outputs, terms.targets
-    if outputs is None or targets is None:
+    """Return the share of counted labels that the outputs name rightly.
+
+    Of a cross-entropy, labels are those that are not ``ignore_index``, and the largest output names one; of
+    binary losses each element is a label of its own, also where an example has several.
+    """
+    criterion, outputs, targets = terms.criterion, terms.outputs, terms.targets
+    named = next((f for kind, f in _NAMED.items() if getattr(type(criterion), "forward", None) is kind.forward), None)
+    if named is None or outputs is None or targets is None:
         raise InputError(
-            "accuracy needs a criterion over (inputs, targets)",
-            got=f"the loss function {loss.name}",
-            fix="pass a criterion such as nn.CrossEntropyLoss(), or leave accuracy out of metrics=",
+            "accuracy needs a criterion over labels",
+            got=f"the loss {loss.name}",
+            fix="pass a criterion such as nn.CrossEntropyLoss(), or leave accuracy and error out of metrics=",
         )
-    if outputs.ndim > 1 and outputs.shape[1] > 1:
-        predicted = outputs.argmax(1)
-        truth = targets.argmax(1) if targets.shape == outputs.shape else targets
-    else:
-        predicted, truth = (outputs > 0).long(), (targets > 0.5).long()
-    ignored = getattr(loss.criterion, "ignore_index", None)
+    predicted, truth = named(outputs, targets)
+    ignored = None if targets.is_floating_point() else getattr(criterion, "ignore_index", None)
     counted = torch.ones_like(truth, dtype=torch.bool) if ignored is None else truth != ignored
     return ((predicted == truth) & counted).sum(), counted.sum()
 
@@ -58,3 +81,11 @@ def metric(name: str) -> Metric:
             fix=f"did you mean {near[0]!r}? Known are {', '.join(METRICS)}" if near else f"use {', '.join(METRICS)}",
         )
     return METRICS[name]
+
+
+def metrics_named(names: str | Sequence[str]) -> dict[str, Metric]:
+    """Return the metrics called ``names``, one name or several."""
+    chosen = {name: metric(name) for name in ([names] if isinstance(names, str) else names)}
+    if not chosen:
+        raise InputError("metrics must name at least one", got=names, fix="pass for example metrics=('loss',)")
+    return chosen

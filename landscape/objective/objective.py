@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.errors import InputError, NonFiniteError
 from landscape.objective.batches import Batches, batch_size
 from landscape.objective.losses import CriterionLoss, as_loss
-from landscape.objective.metrics import metric
+from landscape.objective.metrics import metrics_named
 from landscape.objective.point import Batch, BoundLoss, Point
 from landscape.objective.regularizer import as_regularizer
 from landscape.objective.sampling import chosen
@@ -219,16 +219,16 @@ class Objective:
         dict of str to torch.Tensor
             0-d float64 tensors. A NaN loss stays NaN.
         """
-        functions = [metric(name) for name in metrics]
+        functions = metrics_named(metrics)
 
         def per_batch(batch: Batch) -> list[torch.Tensor | float]:
             terms = batch.terms()
-            return [part for f in functions for part in f(terms, self.loss)]
+            return [part for f in functions.values() for part in f(terms, self.loss)]
 
         sums = self.sum(per_batch, self.point(at), grad=False)
         return {
             name: numerator / (self.total(weight) if name == "loss" else self._checked(weight))
-            for name, numerator, weight in zip(metrics, sums[::2], sums[1::2], strict=True)
+            for name, numerator, weight in zip(functions, sums[::2], sums[1::2], strict=True)
         }
 
     def value(self, at: Any = None) -> torch.Tensor:

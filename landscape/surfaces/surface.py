@@ -12,7 +12,7 @@ import numpy as np
 
 from landscape.errors import FileError, InputError
 from landscape.objective import Objective
-from landscape.objective.metrics import metric
+from landscape.objective.metrics import metrics_named
 from landscape.progress import Bar
 from landscape.results import Surface, load
 from landscape.results.provenance import Cost, collect
@@ -63,9 +63,7 @@ def surface(
     -----
     One forward pass over the data a point. Memory: three vectors beside the model.
     """
-    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    for name in metrics:
-        metric(name)
+    metrics = list(metrics_named(metrics))
     coords = _grid(len(directions), span, points)
     target = _target(out, overwrite)
     point = objective.point()

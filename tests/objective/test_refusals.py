@@ -156,8 +156,8 @@ ARGUMENTS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: ask(problem("linear").batches(), Unknown()),
         r"this criterion's mean is not known, got Unknown: .*\(model, batch\) -> \(loss, weight\)",
     ),
-    "no loss": (lambda: ask([], "mse"), r"a torch criterion or a function .*got mse; pass for example"),
-    "tensor as loss": (lambda: ask([], torch.ones(2, 2)), r"a torch criterion or a function"),
+    "no loss": (lambda: ask([], "mse"), r"a torch criterion, a function .*got mse; pass for example"),
+    "tensor as loss": (lambda: ask([], torch.ones(2, 2)), r"a torch criterion, a function"),
     "loss of a vector": (
         lambda: ask(problem("linear").batches(), lambda m, b: m(b[0]).sum(1)),
         r"must return one number, or \(number, weight\), got a tensor of shape \(7,\): .*return the mean",
@@ -214,11 +214,12 @@ ARGUMENTS: dict[str, tuple[Callable[[], Any], str]] = {
         r"no such metric, got acuracy; did you mean 'accuracy'\? Known are loss, accuracy, error",
     ),
     "metric, far off": (lambda: _objective().evaluate(("zzz",)), r"no such metric, got zzz; use loss"),
+    "no metric": (lambda: _objective().evaluate(()), r"metrics must name at least one, got \(\)"),
     "accuracy of a function": (
         lambda: ls.Objective(problem("linear").model, mean_square, problem("linear", "square").batches(8)).evaluate(
             ("accuracy",)
         ),
-        r"accuracy needs a criterion over \(inputs, targets\), got the loss function mean_square",
+        r"accuracy needs a criterion over labels, got the loss mean_square; pass a criterion such as",
     ),
     "point of another length": (lambda: _objective().value(torch.zeros(3)), r"must have 15 entries.*got 3"),
     "point without a parameter": (lambda: _objective().value({"weight": torch.zeros(3, 4)}), r"got none for bias"),
