@@ -45,6 +45,10 @@ class NonFiniteError(LandscapeError, ArithmeticError):
     """The loss or a product of it is NaN or infinite."""
 
 
+class NotConvergedError(LandscapeError, ArithmeticError):
+    """An iteration that did not reach its tolerance, where no partial answer can be given."""
+
+
 class MemoryLimitError(LandscapeError, MemoryError):
     """A computation that does not fit into memory, and could not be made smaller."""
 

@@ -2,6 +2,8 @@
 
 from landscape.curvature.algebra import Identity
 from landscape.curvature.hessian import Hessian
+from landscape.curvature.inverse import Inverse
+from landscape.curvature.inverse_fisher import InverseFisher
 from landscape.curvature.matrix import aslinearoperator
 from landscape.curvature.operator import LinearOperator, TensorOperator
 from landscape.curvature.preconditioned import Preconditioner, preconditioned, preconditioner
@@ -9,6 +11,8 @@ from landscape.curvature.preconditioned import Preconditioner, preconditioned, p
 __all__ = [
     "Hessian",
     "Identity",
+    "Inverse",
+    "InverseFisher",
     "LinearOperator",
     "Preconditioner",
     "TensorOperator",

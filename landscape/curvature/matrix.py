@@ -76,9 +76,9 @@ def aslinearoperator(
                          fix="pass a matrix or an object with both")  # fmt: skip
     source = torch.as_tensor(source) if isinstance(source, np.ndarray) else source
     m, n = shape
-    space = _plain(n, source) if space is None else space
+    space = plain_space(n, source) if space is None else space
     if codomain is None:
-        codomain = space if m == n else _plain(m, source)
+        codomain = space if m == n else plain_space(m, source)
     if shape != (codomain.n, space.n):
         raise InputError(f"a matrix beside this operator must be {codomain.n} by {space.n}", got=f"{m} by {n}",
                          fix="check which parameters it belongs to")  # fmt: skip
@@ -92,7 +92,7 @@ def aslinearoperator(
     return Matrix(source, space, codomain, symmetric, psd)
 
 
-def _plain(n: int, like: Any) -> Space:
+def plain_space(n: int, like: Any) -> Space:
     """Return the space of vectors of ``n`` plain numbers, in the precision and on the device of ``like``."""
     dtype = getattr(like, "dtype", torch.get_default_dtype())
     wide = dtype not in (torch.float32, torch.float16, torch.bfloat16, np.float32, np.float16)

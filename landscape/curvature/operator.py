@@ -251,6 +251,22 @@ class LinearOperator(ABC):
 
         return Deflated(self, vectors)
 
+    def inverse(
+        self,
+        damping: float = 0.0,
+        *,
+        tol: float | None = None,
+        max_products: int = 1000,
+        on_failure: str = "raise",
+    ) -> LinearOperator:
+        """Return (A + damping I)^-1, whose products are made by conjugate gradients.
+
+        See :class:`~landscape.curvature.inverse.Inverse` for the parameters.
+        """
+        from landscape.curvature.inverse import Inverse
+
+        return Inverse(self, damping, tol=tol, max_products=max_products, on_failure=on_failure)
+
     # -- other forms ----------------------------------------------------------------------------
 
     @classmethod
