@@ -10,6 +10,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape.errors import InputError
+from landscape.gradients.groups import count_examples
 from landscape.objective import Batch, Objective
 
 
@@ -20,6 +21,11 @@ class Differentiator:
         self._objective, self._space = objective, objective.space
         self._asked, self._method = method, "vmap" if method == "auto" else method
         self._reason = ""
+        self._pull: torch.Tensor | None = None  # of the regularizer on each example
+        if objective.regularizer is not None and objective.loss.reduction == "sum":
+            self._sharing = count_examples(objective)  # now: a pass is open when it is needed
+        else:
+            self._sharing = 1
 
     @property
     def description(self) -> str:
@@ -27,7 +33,24 @@ class Differentiator:
         return f"{self._method} ({self._reason})" if self._reason else self._method
 
     def __call__(self, batch: Batch, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return gradients (b, n) and weights (b,) of ``rows``."""
+        """Return gradients (b, n) and weights (b,) of ``rows``, with each example's share of the regularizer."""
+        if batch.regularizer is None:
+            return self._examples(batch, rows)
+        if self._pull is None:
+            self._pull = self._regularizer(batch)
+        gradients, weights = self._examples(replace(batch, regularizer=None), rows)
+        return gradients.add_(self._pull), weights
+
+    def _regularizer(self, batch: Batch) -> torch.Tensor:
+        """Return the gradient (n,) of what is added to each mean, or of an equal share of what is added to the sum."""
+        leaves = batch.leaves()
+        value = batch.penalty(leaves)
+        if not value.requires_grad:
+            return torch.zeros(self._space.n, dtype=self._space.dtype, device=self._space.device)
+        pull = self._space.flatten(torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True))
+        return pull / self._sharing
+
+    def _examples(self, batch: Batch, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         if self._method == "loop":
             return self._loop(batch, rows)
         try:
@@ -81,7 +104,8 @@ class Differentiator:
         loss, device = self._objective.loss, self._objective.device
         if loss.reduction != "sum":
             return torch.as_tensor(terms.weight, dtype=torch.float64, device=device).detach()
-        if self._objective.is_classification and not terms.targets.is_floating_point():
+        shared = self._objective.regularizer is not None  # of which an example without a label has its part, too
+        if self._objective.is_classification and not shared and not terms.targets.is_floating_point():
             counted: torch.Tensor = terms.targets != getattr(loss.criterion, "ignore_index", None)
             return counted.any().double()
         return torch.ones((), dtype=torch.float64, device=device)

@@ -42,7 +42,8 @@ def per_example(
     The gradient g_i is that of example i's own mean loss (its numerator over its weight), and the
     objective's gradient is Σ w_i g_i / Σ w_i. With a ``"sum"`` loss, g_i is the gradient of the example's
     own term, w_i is 1, and the objective's gradient is Σ g_i. An example of weight 0 (all its labels are
-    ignored) has no gradient and is left out.
+    ignored) has no gradient and is left out. A regularizer is part of each mean, and shared equally by the
+    terms of a sum.
 
     Parameters
     ----------
