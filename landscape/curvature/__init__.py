@@ -1,6 +1,7 @@
 """Curvature of an objective as linear operators."""
 
 from landscape.curvature.algebra import Identity
+from landscape.curvature.blocks import BlockDiagonal
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.inverse import Inverse
 from landscape.curvature.inverse_fisher import InverseFisher
@@ -9,6 +10,7 @@ from landscape.curvature.operator import LinearOperator, TensorOperator
 from landscape.curvature.preconditioned import Preconditioner, preconditioned, preconditioner
 
 __all__ = [
+    "BlockDiagonal",
     "Hessian",
     "Identity",
     "Inverse",

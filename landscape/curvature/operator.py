@@ -251,6 +251,16 @@ class LinearOperator(ABC):
 
         return Deflated(self, vectors)
 
+    def blocks(self, by: Any = "layer") -> Any:
+        """Return the operator without what couples different layers, or other blocks of parameters.
+
+        The view is an operator, and a mapping from the blocks' names to the operator restricted to each. See
+        :class:`~landscape.curvature.blocks.BlockDiagonal` for ``by`` and for the cost.
+        """
+        from landscape.curvature.blocks import BlockDiagonal
+
+        return BlockDiagonal(self, by)
+
     def inverse(
         self,
         damping: float = 0.0,
