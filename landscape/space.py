@@ -53,14 +53,20 @@ class Space:
         return torch.float64 if torch.float64 in self.dtypes else torch.float32
 
     @cached_property
+    def coarsest(self) -> torch.dtype:
+        """The parameters' dtype with the fewest digits: what limits how well derivatives are known."""
+        return max(self.dtypes, key=lambda dtype: torch.finfo(dtype).eps)
+
+    @cached_property
     def slices(self) -> dict[str, slice]:
         """Where each parameter lies in the flat vector."""
         ends = torch.tensor([0, *self.sizes]).cumsum(0).tolist()
         return {name: slice(a, b) for name, a, b in zip(self.names, ends, ends[1:], strict=False)}
 
     def split(self, flat: torch.Tensor) -> list[torch.Tensor]:
-        """Return views of ``flat`` (n,) in the parameters' shapes."""
-        return [part.view(shape) for part, shape in zip(flat.split(self.sizes), self.shapes, strict=True)]
+        """Return views of ``flat`` (n,), or of the rows of (k, n), in the parameters' shapes."""
+        parts = zip(flat.split(self.sizes, dim=-1), self.shapes, strict=True)
+        return [part.reshape(*flat.shape[:-1], *shape) for part, shape in parts]
 
     def unflatten(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return views of ``flat`` (n,) by parameter name."""

@@ -9,8 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from landscape.errors import InputError
-from landscape.gradients.differentiate import Differentiator, rows_of
+from landscape.gradients.differentiate import Differentiator
 from landscape.objective import Batch, Objective
+from landscape.objective.examples import rows_of
 from landscape.seeds import seed_torch
 
 CHECKED = 4  # examples on which the gradient of a batch is compared with the sum of its examples'
@@ -43,7 +44,7 @@ def check_additive(objective: Objective, batch: Batch, differentiate: Differenti
     leaves = batch.leaves()
     seed_torch(objective.seed, batch.index)
     before = _random_states()
-    terms = batch.terms(leaves, rows_of(batch, rows))
+    terms = batch.terms(leaves, rows_of(batch.data, batch.size, rows))
     if not all(torch.equal(a, b) for a, b in zip(before, _random_states(), strict=True)):
         raise InputError(
             "gradients of single examples need a loss that draws no random numbers",

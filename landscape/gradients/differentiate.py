@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from landscape.errors import InputError
 from landscape.gradients.groups import count_examples
 from landscape.objective import Batch, Objective
+from landscape.objective.examples import leads
 
 
 class Differentiator:
@@ -68,7 +69,7 @@ class Differentiator:
     def _vmap(self, batch: Batch, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         leaves = batch.leaves()
         parts, spec = tree_flatten(batch.data)
-        along = [i for i, part in enumerate(parts) if _leads(part, batch.size)]
+        along = [i for i, part in enumerate(parts) if leads(part, batch.size)]
 
         def loss(leaves: list[torch.Tensor], *examples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             own = list(parts)
@@ -90,7 +91,7 @@ class Differentiator:
         block = self._empty(rows)
         weights = torch.zeros(len(block), dtype=torch.float64, device=self._objective.device)
         for i, row in enumerate(range(rows.start, rows.stop)):
-            terms = batch.terms(leaves, rows_of(batch, slice(row, row + 1)))
+            terms = batch.terms(leaves, batch.part(slice(row, row + 1)).data)
             mean, weights[i] = self._mean(terms)
             parts = batch.gradient(replace(terms, numerator=mean), leaves)
             block[i] = 0 if parts is None else self._space.flatten(parts)
@@ -117,14 +118,3 @@ class Differentiator:
             return terms.numerator, weight
         divisor = torch.where(weight == 0, torch.ones_like(weight), weight)  # what has no weight is left out anyway
         return terms.numerator / divisor.to(terms.numerator.dtype), weight
-
-
-def _leads(part: Any, size: int) -> bool:
-    """Whether ``part`` is a tensor with one entry an example; all else belongs to every example."""
-    return isinstance(part, torch.Tensor) and part.ndim > 0 and part.shape[0] == size
-
-
-def rows_of(batch: Batch, rows: slice) -> Any:
-    """Return the data of ``rows`` of a batch, in the batch's own nesting."""
-    parts, spec = tree_flatten(batch.data)
-    return tree_unflatten([part[rows] if _leads(part, batch.size) else part for part in parts], spec)

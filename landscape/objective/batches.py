@@ -1,62 +1,52 @@
-"""The data: read in one fixed order, moved, measured, held when it fits, and checked not to change."""
+"""The data: read in one fixed order, moved, measured, held where there is room, and checked not to change."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
-from torch.utils import data as torch_data
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from landscape.errors import DataChangedError, InputError
+from landscape.objective.sources import batch_size, check_source, fresh, generators_of, is_batch, opened, tensors_of
 from landscape.seeds import preserved_rng, seed_all
 
-CACHE_LIMIT = 1 << 30  # bytes
-
-
-def tensors_of(batch: Any) -> list[torch.Tensor]:
-    """Return the tensors in a batch of any nesting."""
-    return [leaf for leaf in tree_leaves(_opened(batch)) if isinstance(leaf, torch.Tensor)]
-
-
-def batch_size(batch: Any) -> int:
-    """Return the number of examples in a batch: the leading dimension of its first tensor."""
-    found = next((t for t in tensors_of(batch) if t.ndim > 0), None)
-    if found is None:
-        raise InputError("a batch must hold a tensor with a leading example dimension", got=type(batch).__name__,
-                         fix="stack the examples along dimension 0")  # fmt: skip
-    return found.shape[0]
-
-
-def _opened(batch: Any) -> Any:
-    """Return a batch whose outer mapping, if any, is a plain dictionary (BatchEncoding, UserDict)."""
-    return dict(batch) if isinstance(batch, Mapping) and not isinstance(batch, dict) else batch
+CACHE_LIMIT = 1 << 30  # bytes that are held beside a model on the CPU, and bytes that the fingerprint is of
+CACHE_SHARE = 0.25  # of an accelerator's free memory, and of the host's beside one
+CACHES = ("auto", "device", "host", "none")
 
 
 class Batches:
     """A re-iterable over batches on one device.
 
-    The first pass reads the source. When all of it takes less than ``CACHE_LIMIT`` bytes it is held and
-    later passes use it; otherwise each pass reads again and must see the same data.
+    The first pass reads the source. Later passes use what of it is held: ``place`` says where that is,
+    ``"device"``, ``"host"`` or ``"none"``. With ``"none"`` each pass reads again and must see the same data.
     """
 
-    def __init__(self, source: Any, device: torch.device, dtype: torch.dtype | None) -> None:
-        self._source = [source] if _is_batch(source) else source
+    def __init__(self, source: Any, device: torch.device, dtype: torch.dtype | None, cache: str = "auto") -> None:
+        if cache not in CACHES:
+            raise InputError(f"cache must be one of {', '.join(map(repr, CACHES))}", got=cache, fix="pass cache='auto'")
+        self._source = [source] if is_batch(source) else source
         self._device, self._dtype = device, dtype
+        self._fixed = cache != "auto"
+        self.place = "device" if cache == "auto" else cache
         self._held: list[Any] | None = None
-        self._streams = False  # the data are too large to be held
         self._checksum: float | None = None
         self.fingerprint = ""
         self.examples = 0
+        self.bytes = 0  # of all tensors
         self.count: int | None = None  # batches, known after the first pass
-        _check_source(self._source)
+        self.seconds = 0.0  # that the last pass waited for the source
+        check_source(self._source)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self._read() if self._held is None else self._held:
+        for batch in self._moved(self._read()) if self._held is None else self._resident(self._held):
             tensors = tensors_of(batch)
             versions = [t._version for t in tensors]
             yield tree_map(lambda leaf: leaf, batch)  # new containers: a loss may take its batch apart
@@ -68,34 +58,35 @@ class Batches:
                     fix="write x = x * 2 instead of x *= 2, and inplace=False in a first layer",
                 )
 
+    # -- reading ----------------------------------------------------------------------------------
+
     def _read(self) -> Iterator[Any]:
         """Read the source, inside :meth:`undisturbed` only: a source that shuffles does it the same way each time."""
         known = self._checksum
-        held: list[Any] | None = None if self._streams else []
-        held_bytes, examples, count, checksum = 0, 0, 0, 0.0
+        shelf = _Shelf(self.place, self._device, self._dtype, fixed=self._fixed or known is not None)
+        examples, count, size, checksum, waited = 0, 0, 0, 0.0, 0.0
         digest = hashlib.blake2b(digest_size=8)
-        for g in _generators(self._source):
+        for g in generators_of(self._source):
             g.manual_seed(0)
         seed_all(0)
-        for raw in _fresh(self._source):
-            batch = tree_map(self._move, _opened(raw))
+        began = time.perf_counter()
+        for raw in fresh(self._source):
+            waited += time.perf_counter() - began
+            batch = shelf.add(opened(raw))
             tensors = tensors_of(batch)
             examples += batch_size(batch)
             count += 1
             checksum += sum(_weighted_sum(t) for t in tensors)
-            if held is not None:
-                for t in tensors if known is None else ():
-                    digest.update(t.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-                held_bytes += sum(t.numel() * t.element_size() for t in tensors)
-                held.append(batch)
-                if held_bytes > CACHE_LIMIT:
-                    held = None
+            for t in tensors if known is None and size <= CACHE_LIMIT else ():
+                digest.update(t.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            size += _bytes(batch)
             yield batch
+            began = time.perf_counter()
         if count == 0:
             raise InputError("the data holds no batch", got="an empty loader", why="there is nothing to average over",
                              fix="check the data set's length and drop_last")  # fmt: skip
         if known is None:
-            self._checksum, self.examples, self.count = checksum, examples, count
+            self._checksum, self.examples, self.count, self.bytes = checksum, examples, count, size
             self.fingerprint = digest.hexdigest()
         elif examples != self.examples or abs(checksum - known) > 1e-6 * max(1.0, abs(known)):
             raise DataChangedError(
@@ -104,25 +95,60 @@ class Batches:
                 why="every product would be of another operator",
                 fix="switch augmentation and drop_last off, or pass list(loader) to keep one draw of the data",
             )
-        self._held, self._streams = held, held is None
+        self._held, self.place, self.seconds = shelf.held, shelf.place, waited
 
-    def _move(self, leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf
-        dtype = self._dtype if self._dtype is not None and leaf.is_floating_point() else None
-        moved = leaf.detach().to(device=self._device, dtype=dtype, non_blocking=True)
-        # what is held must be ours: a loader may refill one buffer, and the caller may edit its tensors; and
-        # inference tensors cannot be part of a graph
-        return moved.clone() if moved.is_inference() or moved.data_ptr() == leaf.data_ptr() else moved
+    # -- moving -----------------------------------------------------------------------------------
+
+    def _resident(self, held: list[Any]) -> Iterable[Any]:
+        return held if self.place == "device" else self._moved(held)
+
+    def _moved(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield batches on the device; to CUDA each is copied while the one before it is worked on."""
+        if self._device.type != "cuda":
+            yield from (_to(batch, self._device) for batch in batches)
+            return
+        stream = torch.cuda.Stream(self._device)
+        ahead: tuple[Any, torch.cuda.Event] | None = None
+        for batch in batches:
+            with torch.cuda.stream(stream):
+                copied = _to(_pinned(batch), self._device, non_blocking=True), stream.record_event()
+            if ahead is not None:
+                yield _arrived(*ahead, self._device)
+            copied[1].synchronize()  # before the source may refill its buffers; long done while we worked
+            ahead = copied
+        if ahead is not None:
+            yield _arrived(*ahead, self._device)
+
+    # -- for others -------------------------------------------------------------------------------
 
     def held(self) -> list[Any]:
-        """Return all batches as a list, reading them if that has not been done."""
-        return list(self) if self._held is None else self._held
+        """Return all batches as a list."""
+        return list(self)
+
+    def survey(self) -> None:
+        """Read all of the data if that has not been done, so that its counts are known."""
+        if self.count is None:
+            for _ in self._read():
+                continue
+
+    @contextmanager
+    def limited(self, times: int = 1) -> Iterator[int]:
+        """Let the first batch, ``times`` times, stand for the data, inside :meth:`undisturbed`; give its examples.
+
+        All counts stay those of the whole data.
+        """
+        before, place = self._held, self.place
+        first = list(islice(self, 1))
+        self._held, self.place = first * times, "device"
+        try:
+            yield batch_size(first[0])
+        finally:
+            self._held, self.place = before, place
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
         """Leave the random generators of the source's sampler as found: training may share the loader."""
-        generators = _generators(self._source)
+        generators = generators_of(self._source)
         states = [g.get_state() for g in generators]
         with preserved_rng():
             try:
@@ -132,6 +158,76 @@ class Batches:
                     g.set_state(state)
 
 
+class _Shelf:
+    """Copies of batches, held while there is room: on the device, else on the host, else nowhere."""
+
+    def __init__(self, place: str, device: torch.device, dtype: torch.dtype | None, *, fixed: bool) -> None:
+        self.place, self._device, self._dtype = place, device, dtype
+        self.held: list[Any] | None = None if place == "none" else []
+        self._room = float("inf") if fixed else _room(place, device)
+        self._size = 0
+
+    def add(self, batch: Any) -> Any:
+        """Return a copy of ``batch``, which is held if there is room."""
+        copied = self._copied(batch)
+        if self.held is None:
+            return copied
+        self.held.append(copied)
+        self._size += _bytes(copied)
+        while self.held is not None and self._size > self._room:
+            if self.place == "device" and self._device.type != "cpu":
+                self.place, self._room = "host", _room("host", self._device)
+                self.held = [self._copied(other) for other in self.held]
+            else:
+                self.place, self.held = "none", None
+        return copied
+
+    def _copied(self, batch: Any) -> Any:
+        copied = tree_map(self._owned, batch)
+        return _pinned(copied) if self.place == "host" and self._device.type == "cuda" else copied
+
+    def _owned(self, leaf: Any) -> Any:
+        """Return a tensor of ours: a loader may refill one buffer, and the caller may edit its tensors."""
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        place = {"device": self._device, "host": torch.device("cpu"), "none": leaf.device}[self.place]
+        dtype = self._dtype if leaf.is_floating_point() else None
+        ours = leaf.detach().to(device=place, dtype=dtype)
+        # inference tensors cannot be part of a graph
+        return ours.clone() if ours.is_inference() or ours.data_ptr() == leaf.data_ptr() else ours
+
+
+def _room(place: str, device: torch.device) -> float:
+    """Return how many bytes of data may be held at ``place``."""
+    if place == "device" and device.type == "cuda":
+        return CACHE_SHARE * torch.cuda.mem_get_info(device)[0]
+    if place == "host":
+        return CACHE_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return CACHE_LIMIT
+
+
+def _bytes(batch: Any) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors_of(batch))
+
+
+def _to(batch: Any, device: torch.device, *, non_blocking: bool = False) -> Any:
+    return tree_map(lambda t: t.to(device, non_blocking=non_blocking) if isinstance(t, torch.Tensor) else t, batch)
+
+
+def _pinned(batch: Any) -> Any:
+    """Return a batch whose host tensors lie in page-locked memory, from which copies run beside the work."""
+    return tree_map(lambda t: t.pin_memory() if isinstance(t, torch.Tensor) and t.device.type == "cpu" else t, batch)
+
+
+def _arrived(batch: Any, done: torch.cuda.Event, device: torch.device) -> Any:
+    """Return a batch that was copied on another stream, for use on the present one."""
+    present = torch.cuda.current_stream(device)
+    present.wait_event(done)
+    for t in tensors_of(batch):
+        t.record_stream(present)
+    return batch
+
+
 def _weighted_sum(t: torch.Tensor) -> float:
     """Return a sum that does not depend on the order of the examples but on that of the entries in each."""
     if t.is_complex() or t.ndim == 0 or t.numel() == 0:
@@ -139,93 +235,3 @@ def _weighted_sum(t: torch.Tensor) -> float:
     entries = t.sum(0, dtype=torch.float64).reshape(-1)
     weights = torch.arange(len(entries), dtype=torch.float64, device=t.device).mul_(0.6180339887498949).frac_().add_(1)
     return float(torch.dot(entries, weights))
-
-
-def _fresh(source: Any) -> Any:
-    """Return a loader whose workers are its own: starting again must not end an epoch that training is in."""
-    if isinstance(source, torch_data.DataLoader) and source.persistent_workers:
-        source = copy.copy(source)
-        source._iterator = None
-    return source
-
-
-def _is_batch(source: Any) -> bool:
-    """Whether ``source`` is one batch itself: a tuple or mapping of tensors."""
-    if isinstance(source, Mapping):
-        return any(isinstance(value, torch.Tensor) for value in source.values())
-    return isinstance(source, tuple) and any(isinstance(value, torch.Tensor) for value in source)
-
-
-def _generators(source: Any) -> list[torch.Generator]:
-    places = [source, getattr(source, "sampler", None), getattr(source, "batch_sampler", None)]
-    places.append(getattr(places[-1], "sampler", None))
-    found = {id(g): g for p in places if isinstance(g := getattr(p, "generator", None), torch.Generator)}
-    return list(found.values())
-
-
-def _check_source(source: Any) -> None:
-    if isinstance(source, torch_data.Dataset) or not isinstance(source, Iterable) or isinstance(source, torch.Tensor):
-        raise InputError(
-            "the data must be a loader or a list of batches",
-            got=type(source).__name__,
-            fix="wrap a data set as DataLoader(dataset, batch_size=256)",
-        )
-    if isinstance(source, Iterator):
-        raise InputError(
-            "the data must be readable more than once",
-            got=f"a {type(source).__name__}",
-            why="an iterator is used up by the first pass",
-            fix="pass the loader itself, or list(...) of the iterator",
-        )
-    if _length(source) == 0:
-        raise InputError("the data holds no batch", got="an empty loader", why="there is nothing to average over",
-                         fix="check the data set's length and drop_last")  # fmt: skip
-    if isinstance(source, torch_data.DataLoader):
-        _check_loader(source)
-
-
-def _length(source: Any) -> int | None:
-    try:
-        return len(source)
-    except TypeError:  # a loader over a stream has the method, but no length
-        return None
-
-
-def _check_loader(loader: torch_data.DataLoader[Any]) -> None:
-    dataset, batches = loader.dataset, loader.batch_sampler
-    sampler = getattr(batches, "sampler", loader.sampler)
-    shuffles = isinstance(sampler, torch_data.RandomSampler | torch_data.SubsetRandomSampler)
-    draws = isinstance(sampler, torch_data.WeightedRandomSampler) or getattr(sampler, "replacement", False)
-    if isinstance(sampler, torch_data.RandomSampler):
-        draws = draws or sampler.num_samples != len(sampler.data_source)
-    size = getattr(batches, "batch_size", loader.batch_size)
-    drops = shuffles and getattr(batches, "drop_last", False) and size and len(sampler) % size  # type: ignore[arg-type]
-    if draws or drops:
-        raise InputError(
-            "each pass over the loader must see the same examples",
-            got="a sampler that draws at random" if draws else "shuffle=True with drop_last=True",
-            why="every product would be of another operator",
-            fix="pass a loader with shuffle=False, or list(loader) to keep one draw",
-        )
-    if isinstance(dataset, torch_data.IterableDataset) or not hasattr(dataset, "__getitem__"):
-        return
-    index = next(iter(torch_data.SequentialSampler(dataset)), None)  # type: ignore[arg-type]
-    if index is None:
-        return
-    with preserved_rng():
-        first, *others = (tensors_of(dataset[index]) for _ in range(8))  # a coin flip can fall the same way twice
-    same = all(
-        len(first) == len(other)
-        and all(
-            a.shape == b.shape and torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
-            for a, b in zip(first, other, strict=True)
-        )
-        for other in others
-    )
-    if not same:
-        raise InputError(
-            "the data set must give the same example twice",
-            got="two different ones for the same index",
-            why="random augmentation makes every pass another loss",
-            fix="use the data set without augmentation, or list(loader) to keep one draw",
-        )

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape.errors import InputError
-from landscape.objective.batches import batch_size
 from landscape.objective.calling import Standin
+from landscape.objective.sources import batch_size
 from landscape.objective.terms import Split, Terms
 
 
@@ -26,6 +26,7 @@ class FunctionLoss:
         self._function = function
         self.name = getattr(function, "__name__", type(function).__name__)
         self.weighted = True  # until a call shows otherwise
+        self._cut = False  # whether a batch has shown it to be a function of the model's outputs
 
     def __call__(self, model: Any, batch: Any) -> Terms:
         """Return the terms of one batch; without a weight, the batch's number of examples stands for it."""
@@ -68,24 +69,28 @@ class FunctionLoss:
             return self(Standin(model, lambda *args, **kwargs: tree_unflatten(given, spec)), batch)
 
         outputs = [leaves[i] for i in places]
-        _check_cut(whole, terms, outputs, model)
+        if not self._cut and not torch._C._are_functorch_transforms_active():  # which show no values
+            self._cut = _cuts(whole, terms, outputs, model)
         return Split(outputs, terms)
 
 
-def _check_cut(
+def _cuts(
     whole: Terms, terms: Callable[[Sequence[torch.Tensor]], Terms], outputs: list[torch.Tensor], model: nn.Module
-) -> None:
-    """Refuse a loss that is not a function of the model's outputs alone."""
-    if torch._C._are_functorch_transforms_active():  # values cannot be looked at, and were when the first split ran
-        return
+) -> bool:
+    """Refuse a loss that is not a function of the model's outputs alone; return whether the batch could tell."""
     with torch.enable_grad():
-        again = terms([output.detach().requires_grad_() for output in outputs]).numerator
+        given = [output.detach().requires_grad_() for output in outputs]
+        again = terms(given).numerator
         own = [p for p in model.parameters() if p.requires_grad]
-        parts = torch.autograd.grad(again, own, allow_unused=True) if again.requires_grad and own else ()
-    if any(part is not None for part in parts):
+        by = [*given, *own]
+        parts = torch.autograd.grad(again, by, allow_unused=True) if again.requires_grad else [None] * len(by)
+    if any(part is not None for part in parts[len(given) :]):
         raise _uncut("a function that reads parameters itself")
-    if not torch.allclose(again, whole.numerator, rtol=1e-6, atol=0.0, equal_nan=True):
+    if any(part is not None and part.ndim == 0 for part in parts[: len(given)]):
+        raise _uncut("a model that returns the loss itself, of which no more than a number is left to differentiate by")
+    if not torch.allclose(again, whole.numerator, rtol=torch.finfo(again.dtype).eps ** 0.5, atol=0, equal_nan=True):
         raise _uncut("a function that gives another loss for the same outputs")
+    return again.requires_grad
 
 
 def _uncut(got: str) -> InputError:

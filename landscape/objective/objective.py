@@ -12,13 +12,21 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape.errors import InputError, NonFiniteError
-from landscape.objective.batches import Batches, batch_size
+from landscape.errors import InputError
+from landscape.objective.batches import Batches
+from landscape.objective.cost import CostEstimate, estimate
+from landscape.objective.determinism import check_deterministic
+from landscape.objective.gradient import ValueAndGradient
 from landscape.objective.losses import CriterionLoss, as_loss
 from landscape.objective.metrics import metrics_named
+from landscape.objective.pieces import Pieces
 from landscape.objective.point import Batch, BoundLoss, Point
+from landscape.objective.refusals import counted, finite, refuse_constant, same_size
 from landscape.objective.regularizer import as_regularizer
 from landscape.objective.sampling import chosen
+from landscape.objective.session import in_mode, plain_passes
+from landscape.objective.sources import batch_size
+from landscape.objective.words import provenance, shown
 from landscape.seeds import check_seed
 from landscape.space import Selection, Space, select, unwrap
 
@@ -41,7 +49,7 @@ class Objective:
         as a mean over the batch's examples, and all batches must have the same size.
     data : iterable of batches
         A loader, a list of batches, or a single batch (a tuple or dictionary of tensors). It is read
-        in the order it gives and must give the same examples each time. Up to 1 GiB is held in memory.
+        in the order it gives and must give the same examples each time.
     params : str, re.Pattern, callable or list of str, optional
         Which parameters: a glob such as ``"blocks.*.attn.*"``, a regular expression, a predicate
         ``(name, parameter) -> bool``, or several globs. All that require a gradient by default.
@@ -52,6 +60,13 @@ class Objective:
         Seeds every random choice that the loss makes.
     device, dtype : optional
         Where and in which precision to evaluate; the model's own by default. The model stays where it is.
+    autocast : torch.dtype, optional
+        ``torch.bfloat16`` or ``torch.float16``: forward passes run under ``torch.autocast`` with it, as in
+        mixed-precision training. Off by default, also inside an autocast block of the caller.
+    cache : {"auto", "device", "host", "none"}
+        Where the data are held after the first pass. ``"auto"``: on the device (up to 1 GiB on a CPU, a
+        quarter of a GPU's free memory), else in a quarter of the host's memory, else nowhere: each pass
+        then reads them again. What is not on a GPU is copied there one batch ahead.
     regularizer : float or callable, optional
         What is added to the mean (to the sum, of a ``"sum"`` loss): a number wd adds 0.5 wd |theta|^2 over
         the selected parameters, whose gradient wd theta is SGD's weight decay; a function gets these
@@ -73,23 +88,29 @@ class Objective:
         seed: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        autocast: torch.dtype | None = None,
+        cache: str = "auto",
         regularizer: Any = None,
     ) -> None:
         if mode not in ("eval", "train"):
             raise InputError("mode must be 'eval' or 'train'", got=mode, fix="pass mode='eval'")
+        if autocast not in (None, torch.bfloat16, torch.float16):
+            raise InputError("autocast must be a 16-bit dtype", got=autocast, fix="pass autocast=torch.bfloat16")
         self.model = unwrap(model)
         self.loss = as_loss(loss)
         self.regularizer = as_regularizer(regularizer)
         self.mode = mode
         self.seed = check_seed(seed)
         self._selected = select(self.model, params)
-        self._selection = "all that require a gradient" if params is None else str(params)
+        self.selection = "all that require a gradient" if params is None else str(params)
         first = next(iter(self._selected.values()))
-        self._dtype = dtype
+        self._dtype, self.autocast = dtype, autocast
         self.device = torch.device(device) if device is not None else first.device
         self.space = Space.of({name: self._placed(p.detach()) for name, p in self._selected.items()})
-        self.batches = Batches(data, self.device, dtype)
-        self._bound = BoundLoss(self.model, self.loss)
+        self.batches = Batches(data, self.device, dtype, cache)
+        self._bound = BoundLoss(self.model, self.loss, self.device, autocast)
+        self.pieces = Pieces()
+        self.checked: set[str] = set()  # what has been found to hold
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
         dtype = self._dtype if tensor.is_floating_point() else None
@@ -147,19 +168,25 @@ class Objective:
 
         Everything in the package that looks at data goes through here. ``per_batch`` gets a
         :class:`Batch` and returns tensors; during the call the model is in the objective's mode and the
-        random generators are ours, and all of it is put back afterwards, also after an exception.
+        random generators are ours, and all of it is put back afterwards, also after an exception. A batch
+        that does not fit into memory comes in pieces, each as a :class:`Batch` with the index of the whole.
         """
+        with self.session(grad=grad, math_attention=math_attention):
+            return self.sum_within(per_batch, at)
+
+    def sum_within(self, per_batch: Callable[[Batch], Sequence[torch.Tensor | float]], at: Point) -> list[torch.Tensor]:
+        """Do what :meth:`sum` does, inside a :meth:`session` that is open."""
         totals: list[torch.Tensor] = []
         size = None
-        with self.session(grad=grad, math_attention=math_attention):
-            for batch in self.iterate(at):
-                values = [torch.as_tensor(v, device=self.device).detach() for v in per_batch(batch)]
-                if not getattr(self.loss, "weighted", True):
-                    size = self._same_size(batch, size)
+        for batch in self.iterate(at):
+            for returned in self.pieces(per_batch, batch, loss=self.loss, mode=self.mode):
+                values = [torch.as_tensor(v, device=self.device).detach() for v in returned]
                 if not totals:  # vectors of a single batch need no wider accumulator
                     totals = [v if v.ndim else v.double() for v in values]
                 else:
                     totals = [total.double() + v for total, v in zip(totals, values, strict=True)]
+            if not getattr(self.loss, "weighted", True):
+                size = same_size(batch.size, size)
         return totals
 
     def iterate(self, at: Point) -> Iterator[Batch]:
@@ -170,37 +197,22 @@ class Objective:
             yield Batch(index, data, size, at, self.space, self._bound, self.seed, start, self.regularizer)
             start += size
 
-    def _same_size(self, batch: Batch, size: int | None) -> int:
-        if size is not None and batch.size != size:
-            raise InputError(
-                "the loss function must return its weight when batches differ in size",
-                got=f"batches of {size} and {batch.size} examples and a loss alone",
-                why="an unweighted mean over batches would be wrong",
-                fix="return (loss, weight), weight being what the loss's mean divided by",
-            )
-        return batch.size
-
     @contextmanager
     def session(self, *, grad: bool = True, math_attention: bool = False) -> Iterator[None]:
         """Put the model into the objective's mode for the block, and put everything back after it.
 
         ``math_attention`` uses the one attention kernel that has a second derivative.
         """
-        flags = [(module, module.training) for module in self.model.modules()]
         with (
             self.batches.undisturbed(),
             torch.inference_mode(False),
             torch.set_grad_enabled(grad),
             torch.autocast(self.device.type, enabled=False),
             sdpa_kernel(SDPBackend.MATH) if math_attention else nullcontext(),
+            plain_passes(),
+            in_mode(self.model, train=self.mode == "train"),
         ):
-            try:
-                for module, _ in flags:
-                    module.training = self.mode == "train"
-                yield
-            finally:
-                for module, training in flags:
-                    module.training = training
+            yield
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -227,7 +239,7 @@ class Objective:
 
         sums = self.sum(per_batch, self.point(at), grad=False)
         return {
-            name: numerator / (self.total(weight) if name == "loss" else self._checked(weight))
+            name: numerator / (self.total(weight) if name == "loss" else counted(weight))
             for name, numerator, weight in zip(functions, sums[::2], sums[1::2], strict=True)
         }
 
@@ -241,57 +253,23 @@ class Objective:
 
     def value_and_gradient(self, at: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return value (0-d, float64) and gradient (n,) from one forward and backward pass."""
-        depends = False
-
-        def per_batch(batch: Batch) -> list[torch.Tensor | float]:
-            nonlocal depends
-            leaves = batch.leaves()
-            terms = batch.terms(leaves)
-            parts = batch.gradient(terms, leaves)
-            depends = depends or parts is not None
-            flat = self.space.flatten([torch.zeros_like(leaf) for leaf in leaves] if parts is None else parts)
-            return [terms.numerator, terms.weight, flat]
-
+        per_batch = ValueAndGradient()
         loss, weight, gradient = self.sum(per_batch, self.point(at))
-        self.check_depends(depends)
+        self.check_depends(per_batch.depends)
         weight = self.total(weight)
         return loss / weight, (gradient / weight).to(self.space.dtype)
 
     def total(self, weight: torch.Tensor) -> torch.Tensor:
         """Return what summed numerators divide by, given the summed weights: 1 for a ``"sum"`` loss."""
-        return torch.ones_like(weight) if self.loss.reduction == "sum" else self._checked(weight)
-
-    def _checked(self, weight: torch.Tensor) -> torch.Tensor:
-        if weight == 0:
-            raise InputError(
-                "the data hold no counted label",
-                got="a total weight of 0",
-                why="the mean over nothing is not defined",
-                fix="check ignore_index and the class weights",
-            )
-        return weight
+        return torch.ones_like(weight) if self.loss.reduction == "sum" else counted(weight)
 
     def check_depends(self, depends: bool) -> None:
         """Refuse to differentiate a loss that has no graph to any selected parameter in any batch."""
-        if not depends:
-            raise InputError(
-                "the loss does not depend on the selected parameters",
-                got="a loss without a graph to any of them",
-                why="its derivatives would all be zero",
-                fix="select parameters that the loss uses, and do not detach the loss",
-            )
+        refuse_constant(depends)
 
     def check_finite(self, at: Point | None = None) -> torch.Tensor:
         """Return the value at ``at``; raise :class:`~landscape.errors.NonFiniteError` when it is not finite."""
-        value = self.value(at)
-        if not torch.isfinite(value):
-            raise NonFiniteError(
-                "the loss is not finite at the parameters studied",
-                got=f"{float(value)}",
-                why="curvature and gradients do not exist there",
-                fix="check the parameters (did training diverge?) and the data for NaN",
-            )
-        return value
+        return finite(self.value(at))
 
     def subsample(self, examples: int, *, seed: int = 0) -> Objective:
         """Return the same objective over a fixed random choice of ``examples`` examples.
@@ -302,37 +280,60 @@ class Objective:
         Hessian keeps.
         """
         with self.session(grad=False):
-            batches = self.batches.held()
+            batches = chosen(self.batches, examples, seed)
         other = object.__new__(Objective)
         other.__dict__.update(self.__dict__)
-        other.batches = Batches(chosen(batches, examples, seed), self.device, self._dtype)
+        other.batches = Batches(batches, self.device, self._dtype)
         return other
+
+    # -- before the work ------------------------------------------------------------------------------
+
+    def check_deterministic(self, at: Any = None) -> None:
+        """Refuse a loss that changes from call to call, and name the module at fault; checked once.
+
+        Raises
+        ------
+        InputError
+            When value or gradient of the first batch, computed twice, differ by more than the square root
+            of the precision: something draws from a generator of its own, or keeps a state.
+
+        Notes
+        -----
+        Costs two gradients of the first batch, and nothing when asked again.
+        """
+        if "deterministic" not in self.checked:
+            check_deterministic(self, self.point(at))
+            self.checked.add("deterministic")
+
+    def estimate_cost(self, op: Any, products: int = 1, columns: int = 1) -> CostEstimate:
+        """Return the seconds and peak bytes that ``products`` products with ``op`` will take.
+
+        Parameters
+        ----------
+        op : LinearOperator
+            What will be multiplied with. It is not changed: the trial runs on a copy of it.
+        products : int
+            How many vectors will be multiplied.
+        columns : int
+            How many of them travel together, as in ``op @ V``.
+
+        Returns
+        -------
+        CostEstimate
+            ``seconds``, ``peak_bytes``, ``products``, ``batches``; as text "20 products: about 12 s and
+            1.3 GB". The peak counts tensors: parameters, held data, vectors and what passes need for a time.
+
+        Notes
+        -----
+        Costs a few products on the first batch, and reading the data once if that has not been done.
+        """
+        return estimate(self, op, products, columns)
 
     # -- words --------------------------------------------------------------------------------------
 
     def provenance(self) -> dict[str, Any]:
         """Return what the numbers are of: loss, mode, dtype, device, seed, parameters, data."""
-        regularizer = {} if self.regularizer is None else {"regularizer": self.regularizer.name}
-        return {
-            "model": type(self.model).__name__,
-            "loss": self.loss.name,
-            "reduction": self.loss.reduction,
-            **regularizer,
-            "mode": self.mode,
-            "seed": self.seed,
-            "dtype": str(self.space.dtypes[0]).removeprefix("torch."),
-            "device": str(self.device),
-            "parameters": {
-                "count": self.space.n,
-                "tensors": len(self.space.names),
-                "selection": self._selection,
-            },
-            "data": {
-                "examples": self.batches.examples,
-                "batches": self.batches.count,
-                "fingerprint": self.batches.fingerprint,
-            },
-        }
+        return provenance(self)
 
     @cached_property
     def is_classification(self) -> bool:
@@ -342,8 +343,4 @@ class Objective:
         )
 
     def __repr__(self) -> str:
-        regularizer = "" if self.regularizer is None else f" + {self.regularizer.name}"
-        return (
-            f"Objective({type(self.model).__name__}, {self.loss.name}{regularizer}, n={self.space.n} parameters "
-            f"({self._selection}), mode={self.mode!r}, device={self.device})"
-        )
+        return shown(self)

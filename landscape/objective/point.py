@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
+from landscape.objective.examples import rows_of
 from landscape.objective.regularizer import Regularizer
 from landscape.objective.terms import Loss, Split, Terms
 from landscape.seeds import seed_torch
@@ -38,13 +41,17 @@ class Point:
 class BoundLoss(nn.Module):
     """The loss of a model as a module, so that ``functional_call`` can put other tensors into the model."""
 
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, device: torch.device, autocast: torch.dtype | None) -> None:
         super().__init__()
         self.model, self.loss = model, loss
+        # casts are not kept: they would pile up, since each batch has leaves of its own
+        self._casts = partial(torch.autocast, device.type, dtype=autocast, cache_enabled=False)
+        self._autocast = autocast
 
     def forward(self, ask: Callable[[Loss, nn.Module], T]) -> T:
         """Return what ``ask`` makes of loss and model."""
-        return ask(self.loss, self.model)
+        with nullcontext() if self._autocast is None else self._casts():
+            return ask(self.loss, self.model)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,11 @@ class Batch:
     _seed: int
     start: int = 0
     regularizer: Regularizer | None = None
+
+    def part(self, rows: slice) -> Batch:
+        """Return some of the examples as a batch of its own, with the index of this one."""
+        data = rows_of(self.data, self.size, rows)
+        return replace(self, data=data, size=rows.stop - rows.start, start=self.start + rows.start)
 
     def leaves(self) -> list[torch.Tensor]:
         """Return the selected parameters at the point, as leaves to differentiate by."""
