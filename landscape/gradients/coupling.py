@@ -12,6 +12,7 @@ from landscape.errors import InputError
 from landscape.gradients.differentiate import Differentiator
 from landscape.objective import Batch, Objective
 from landscape.objective.examples import rows_of
+from landscape.objective.terms import Terms
 from landscape.seeds import seed_torch
 
 CHECKED = 4  # examples on which the gradient of a batch is compared with the sum of its examples'
@@ -44,7 +45,7 @@ def check_additive(objective: Objective, batch: Batch, differentiate: Differenti
     leaves = batch.leaves()
     seed_torch(objective.seed, batch.index)
     before = _random_states()
-    terms = batch.terms(leaves, rows_of(batch.data, batch.size, rows))
+    terms = _terms(batch, leaves, rows)
     if not all(torch.equal(a, b) for a, b in zip(before, _random_states(), strict=True)):
         raise InputError(
             "gradients of single examples need a loss that draws no random numbers",
@@ -76,6 +77,20 @@ def check_additive(objective: Objective, batch: Batch, differentiate: Differenti
             fix="remove what couples examples; a loss function whose mean divides by tokens must return (loss, weight)",
         )
     return True
+
+
+def _terms(batch: Batch, leaves: list[torch.Tensor], rows: slice) -> Terms:
+    try:
+        return batch.terms(leaves, rows_of(batch.data, batch.size, rows))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise InputError(
+            "gradients of single examples need a loss that takes some examples of a batch alone",
+            got=(str(error).strip().splitlines() or [type(error).__name__])[0][:200],
+            why="a batch is cut along the leading dimension of its tensors",
+            fix="let every tensor in a batch lead with the examples: sequences padded, not concatenated or time first",
+        ) from error
 
 
 def _random_states() -> list[torch.Tensor]:

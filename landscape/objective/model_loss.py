@@ -129,7 +129,7 @@ class ModelLoss:
 def _equal(loss: torch.Tensor, terms: Terms) -> bool:
     tolerance = max(1e-5, 4 * torch.finfo(loss.dtype).eps)
     mean = terms.numerator.double() / terms.weight
-    return bool((mean - loss.double()).abs() <= tolerance * mean.abs().clamp(min=1e-3))
+    return bool((mean - loss.double()).abs() <= tolerance * mean.abs().clamp(min=0.1))
 
 
 def _likely(model: nn.Module, kinds: list[_Kind]) -> _Kind | None:
