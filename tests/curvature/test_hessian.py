@@ -173,10 +173,17 @@ def test_wrong_vectors(small: tuple[ls.Hessian, Truth]) -> None:
 @pytest.mark.parametrize("loss", sorted(ONE_DERIVATIVE))
 def test_without_a_second_derivative(loss: str) -> None:
     p = problem("linear", loss)
-    H = ls.Hessian(ls.Objective(p.model, p.loss, p.batches()))
-    with pytest.raises(ls.errors.InputError, match=r"second derivative in torch, got aten::\w+margin") as caught:
-        H @ block(H.shape[0])
-    assert "\n" not in str(caught.value)
+    objective = ls.Objective(p.model, p.loss, p.batches())
+    for backend in ("autograd", "forward"):
+        H = ls.Hessian(objective, backend=backend)
+        with pytest.raises(ls.errors.InputError, match=r"derivative that torch does not have, got \S*margin") as caught:
+            H @ block(H.shape[0])
+        assert "\n" not in str(caught.value)
+    H = ls.Hessian(objective)
+    differences = ls.Hessian(objective, backend="difference")
+    assert torch.equal(H @ block(H.shape[0]), differences @ block(H.shape[0]))
+    assert H.backend == "difference"
+    assert "autograd: no derivative of" in H.provenance()["backends that failed"]
 
 
 # -- where it is taken ----------------------------------------------------------------------------

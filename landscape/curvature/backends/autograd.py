@@ -1,0 +1,89 @@
+"""Reverse over reverse: the gradient's graph is differentiated once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from landscape.curvature.backends.base import Backend, constant
+from landscape.curvature.unsupported import recognised
+from landscape.objective import Batch
+
+Graph = tuple[list[torch.Tensor], list[torch.Tensor], "torch.Tensor | float"]
+
+
+class Autograd(Backend):
+    """The gradient's graph of a batch serves all columns; that of an objective's only batch is kept."""
+
+    name = "autograd"
+    _kept: Graph | None = None
+
+    def __call__(self, block: torch.Tensor) -> torch.Tensor:
+        """Return the products with the columns of ``block`` (n, k)."""
+        objective, space = self.objective, self.objective.space
+        if self._kept is not None:
+            weight = torch.as_tensor(self._kept[2], device=block.device).double()
+            with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False), recognised():
+                return (self._apply(self._kept, block) / objective.total(weight)).to(space.dtype)
+
+        depends = False
+
+        def per_batch(batch: Batch) -> list[torch.Tensor | float]:
+            nonlocal depends
+            with recognised():
+                graph = self._graph(batch)
+                if graph is None:
+                    return [batch.terms().weight, torch.zeros_like(block)]
+                depends = True
+                if objective.batches.count == 1 and batch.size == objective.batches.examples:
+                    self._kept = graph
+                return [graph[2], self._apply(graph, block)]
+
+        weight, product = objective.sum(per_batch, self.point, math_attention=True)
+        objective.check_depends(depends)
+        return (product / objective.total(weight)).to(space.dtype)
+
+    def _graph(self, batch: Batch) -> Graph | None:
+        leaves = batch.leaves()
+        with self.twice:
+            terms = batch.terms(leaves)
+        gradients = batch.gradient(terms, leaves, create_graph=True)
+        return None if gradients is None else (leaves, gradients, constant(terms.weight))
+
+    def _apply(self, graph: Graph, block: torch.Tensor) -> torch.Tensor:
+        leaves, gradients, _ = graph
+        # a gradient without a graph is constant: the loss is linear in, or does not use, its parameter
+        curved = [i for i, g in enumerate(gradients) if g.requires_grad]
+        if not curved:
+            return torch.zeros_like(block)
+        product = self._product(leaves, gradients, curved)
+        return self.columns(block, product, product)
+
+    def _product(
+        self, leaves: list[torch.Tensor], gradients: list[torch.Tensor], curved: list[int]
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the product with one vector (n,), or with several (k, n)."""
+        space = self.objective.space
+
+        def product(vectors: torch.Tensor) -> torch.Tensor:
+            batched: dict[str, Any] = {"is_grads_batched": True} if vectors.ndim == 2 else {}
+            parts = space.split(vectors)
+            rows = torch.autograd.grad(
+                [gradients[i] for i in curved],
+                leaves,
+                [parts[i].to(gradients[i].dtype) for i in curved],
+                retain_graph=True,
+                allow_unused=True,
+                **batched,
+            )
+            filled = [torch.zeros_like(p) if r is None else r.to(p.dtype) for r, p in zip(rows, parts, strict=True)]
+            return torch.cat([r.reshape(*vectors.shape[:-1], -1) for r in filled], dim=-1)
+
+        return product
+
+    def describe(self) -> str:
+        """Return how products are made."""
+        kept = "graph of the one batch kept" if self._kept is not None else ""
+        return f"autograd ({self._words('reverse over reverse', kept)})"

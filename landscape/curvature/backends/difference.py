@@ -1,0 +1,140 @@
+"""Central differences of the gradient: for models whose gradient torch cannot differentiate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+
+from landscape.curvature.backends.base import Backend, constant
+from landscape.curvature.columns import Columns
+from landscape.errors import InputError
+from landscape.objective import Batch, Objective, Point
+from landscape.seeds import normal
+
+LIMIT = 0.1  # relative error from which a product is refused
+SAFETY = 3.0  # between how well two steps agree and the error that is stated
+FACTOR = 10**0.5  # between two steps that are compared
+
+
+class Difference(Backend):
+    """(∇L(θ + hv/|v|) - ∇L(θ - hv/|v|)) |v| / 2h: two gradients a column.
+
+    Before the first product the step h is chosen on the first batch among seven, in steps of √10: the one whose
+    result agrees best with that of the next, for a random direction and for the gradient's. Three times their
+    difference is the error that is stated; above 10 % products are refused. Attention and compiled parts of the model run as
+    they are. Across a kink (ReLU) differences see the jump that derivatives do not.
+    """
+
+    name = "difference"
+
+    def __init__(self, objective: Objective, point: Point, columns: Columns) -> None:
+        super().__init__(objective, point, columns)
+        self._step: float | None = None
+        self.columns = Columns("loop")  # two gradients each, whatever the block
+
+    def __call__(self, block: torch.Tensor) -> torch.Tensor:
+        """Return the products with the columns of ``block`` (n, k)."""
+        objective = self.objective
+        if self._step is None:
+            self._choose()
+        step, depends = self._step, False
+
+        def per_batch(batch: Batch) -> list[torch.Tensor | float]:
+            nonlocal depends
+            differ = _Gradients(batch, self.point)
+            product = torch.stack([differ.product(v, step) for v in block.unbind(1)], dim=1)
+            depends = depends or differ.depends
+            return [batch.terms().weight if differ.weight is None else differ.weight, product]
+
+        weight, product = objective.sum(per_batch, self.point)
+        objective.check_depends(depends)
+        return (product / objective.total(weight)).to(objective.space.dtype)
+
+    def _choose(self) -> None:
+        """Choose the step, a distance in parameter space, and find the error that it leaves."""
+        objective, space = self.objective, self.objective.space
+        size = float(torch.linalg.vector_norm(self.point.vector, dtype=torch.float64)) or 1.0
+        best = torch.finfo(space.coarsest).eps ** (1 / 3)
+        steps = [size * best * FACTOR**power for power in range(-3, 4)]
+        with objective.session():
+            batch = next(iter(objective.iterate(self.point)))
+            differ = _Gradients(batch, self.point)
+            gradient = differ.gradient()
+            # rounding leaves about this much of a product when there is no curvature
+            floor = best * float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) / size
+            random = normal(space.n, objective.seed, 0, dtype=space.dtype, device=space.device)
+            errors = [0.0] * (len(steps) - 1)
+            for probe in (random, gradient):
+                length = float(torch.linalg.vector_norm(probe, dtype=torch.float64))
+                found = [differ.product(probe, step) for step in steps]
+                pairs = [_relative(a, b, floor * length) for a, b in pairwise(found)]
+                errors = [max(both) for both in zip(errors, pairs, strict=True)]
+        error = min(errors)
+        swallowed = differ.swallowed(random, steps[errors.index(error)])
+        if not error <= LIMIT or swallowed > LIMIT:
+            raise InputError(
+                "central differences cannot resolve Hessian products here",
+                got=f"a step of which {swallowed:.0%} is lost in {space.coarsest} parameters"
+                if swallowed > LIMIT
+                else f"results that differ by {error:.0%} at best between two steps",
+                why="the difference of two gradients would be rounding, or jumps of a loss that is not smooth",
+                fix="pass dtype=torch.float64 (or float32) to the objective, or backend='autograd'",
+            )
+        self._step, self.bound = steps[errors.index(error)], max(SAFETY * error, torch.finfo(space.coarsest).eps)
+        self.floor = floor / max(float(objective.total(torch.as_tensor(differ.weight).double())), 1e-300)
+
+    def describe(self) -> str:
+        """Return how products are made."""
+        step = "" if self._step is None else f"step {self._step:.1e}, error about {self.bound:.0e} by a second step"
+        return f"difference ({self._words('central differences of the gradient', step)})"
+
+
+class _Gradients:
+    """Gradients of one batch near a point."""
+
+    def __init__(self, batch: Batch, point: Point) -> None:
+        self._batch, self._point = batch, point
+        self.weight: torch.Tensor | float | None = None
+        self.depends = False
+
+    def gradient(self, point: Point | None = None) -> torch.Tensor:
+        """Return the gradient of the numerator at ``point`` (n,)."""
+        batch = replace(self._batch, point=self._point if point is None else point)
+        leaves = batch.leaves()
+        terms = batch.terms(leaves)
+        self.weight = constant(terms.weight)
+        parts = batch.gradient(terms, leaves)
+        self.depends = self.depends or parts is not None
+        return batch.space.flatten([torch.zeros_like(leaf) for leaf in leaves] if parts is None else parts)
+
+    def swallowed(self, v: torch.Tensor, step: float) -> float:
+        """Return which share of a step along ``v`` (n,) rounding takes away."""
+        space, at = self._batch.space, self._point.vector
+        move = v * (step / float(torch.linalg.vector_norm(v, dtype=torch.float64)))
+        ahead, here = (
+            torch.cat(
+                [part.to(dtype).double().reshape(-1) for part, dtype in zip(space.split(x), space.dtypes, strict=True)]
+            )
+            for x in (at + move, at)
+        )
+        return float((ahead - here - move).norm() / move.norm())
+
+    def product(self, v: torch.Tensor, step: float) -> torch.Tensor:
+        """Return the central difference along ``v`` (n,), times its length."""
+        length = float(torch.linalg.vector_norm(v, dtype=torch.float64))
+        if length == 0:
+            return torch.zeros_like(v)
+        move = v * (step / length)
+        at = self._point.vector
+        ahead, behind = (self.gradient(self._point.moved(at + sign * move)) for sign in (1, -1))
+        return (ahead - behind).mul_(length / (2 * step))
+
+
+def _relative(a: torch.Tensor, b: torch.Tensor, floor: float) -> float:
+    """Return |a - b| / max(|b|, floor); infinite where that says nothing."""
+    size = max(float(torch.linalg.vector_norm(b, dtype=torch.float64)), floor)
+    off = float(torch.linalg.vector_norm(a - b, dtype=torch.float64))
+    return off / size if size > 0 and math.isfinite(off) else math.inf

@@ -1,0 +1,74 @@
+"""Whether products are those of a symmetric operator: wrong second derivatives of custom functions are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from landscape.errors import InputError
+from landscape.objective import Objective
+from landscape.seeds import normal
+
+PAIRS = 2
+SHOWN = 3  # parameters that are named
+
+
+def check_symmetric(
+    objective: Objective, product: Callable[[torch.Tensor], torch.Tensor], bound: Callable[[], tuple[float, float]]
+) -> None:
+    """Compare uᵀHv with vᵀHu on random pairs over the first batch; once for each objective.
+
+    ``bound`` gives, after the first product, the relative error of products and the length of a unit vector's
+    product from which on it is meant. Raises :class:`~landscape.errors.InputError` with the parameters whose
+    own blocks are not symmetric.
+    Cost: four products of the first batch.
+    """
+    if "symmetric" in objective.checked:
+        return
+    space = objective.space
+    columns = [normal(space.n, objective.seed, i, dtype=space.dtype, device=space.device) for i in range(2 * PAIRS)]
+    block = torch.stack(columns, dim=1)
+    try:
+        with objective.batches.undisturbed(), objective.batches.limited():
+            products = product(block)
+    except InputError:  # the first batch may hold no counted label
+        products = product(block)
+    error, floor = bound()
+    tolerance = min(0.25, max(10 * torch.finfo(space.coarsest).eps ** 0.5, 10 * error))
+    worst = max(_asymmetry(block, products, floor, i) for i in range(0, 2 * PAIRS, 2))
+    if worst > tolerance:
+        raise InputError(
+            "Hessian products are not symmetric",
+            got=f"uᵀHv and vᵀHu that differ by {worst:.1%}{_where(objective, product, tolerance, floor)}",
+            why="a derivative in the model or the loss is wrong, most often of a custom autograd.Function",
+            fix="check it with torch.autograd.gradgradcheck, or pass backend='difference'",
+        )
+    objective.checked.add("symmetric")
+
+
+def _asymmetry(block: torch.Tensor, products: torch.Tensor, floor: float, i: int) -> float:
+    """Return |uᵀHv - vᵀHu| relative to |Hu| + |Hv|, for the columns i and i + 1."""
+    (u, v), (hu, hv) = block.double().T[i : i + 2], products.double().T[i : i + 2]
+    size = max(float(hu.norm() + hv.norm()), floor * float(u.norm() + v.norm()))
+    return abs(float(u @ hv - v @ hu)) / size if size else 0.0
+
+
+def _where(
+    objective: Objective, product: Callable[[torch.Tensor], torch.Tensor], tolerance: float, floor: float
+) -> str:
+    """Return in words whose own blocks are not symmetric."""
+    space, found = objective.space, []
+    for name, where in space.slices.items():
+        block = torch.zeros(space.n, 2, dtype=space.dtype, device=space.device)
+        for i in range(2):
+            block[where, i] = normal(
+                where.stop - where.start, objective.seed, i, dtype=space.dtype, device=space.device
+            )
+        products = torch.zeros_like(block)
+        products[where] = product(block)[where]
+        if _asymmetry(block, products, floor, 0) > tolerance:
+            found.append(name)
+        if len(found) == SHOWN:
+            break
+    return f" in {', '.join(found)}" if found else ""

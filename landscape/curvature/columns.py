@@ -1,0 +1,88 @@
+"""Several columns: one after another or all at once, whichever a short trial shows to be faster."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+
+from landscape.errors import InputError, is_out_of_memory
+
+CHOICES = ("auto", "loop", "batch")
+FEW = 8  # columns from which a choice is worth a trial
+MARGIN = 1.3  # how much faster batching must be: near a tie the simpler way is taken
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Columns:
+    """Multiplies the columns of a block by a product of one vector, or by one of many.
+
+    Parameters
+    ----------
+    choice : {"auto", "loop", "batch"}
+        ``"auto"``: the first block of at least 8 columns is a trial, and its outcome holds for all later ones.
+        Both ways give the same numbers up to rounding; where ``torch.use_deterministic_algorithms`` is on,
+        columns are looped.
+
+    Attributes
+    ----------
+    words : str
+        What was chosen, and why.
+    """
+
+    def __init__(self, choice: str = "auto") -> None:
+        if choice not in CHOICES:
+            raise InputError("columns must be 'auto', 'loop' or 'batch'", got=choice, fix="pass columns='auto'")
+        self._batched = {"loop": False, "batch": True}.get(choice)
+        self.words = "columns batched" if self._batched else ""
+
+    def __call__(self, block: torch.Tensor, one: Product, many: Product) -> torch.Tensor:
+        """Return the products with the columns of ``block`` (n, k).
+
+        ``one`` maps a vector (n,) to a vector; ``many`` maps vectors (k, n) to vectors (k, n).
+        """
+        count = block.shape[1]
+        if self._batched is None and count >= FEW and torch.are_deterministic_algorithms_enabled():
+            self._batched = False
+        if self._batched is None and count >= FEW:
+            return self._trial(block, one, many)
+        if self._batched and count > 1:
+            return _quiet(many, block)
+        return torch.stack([one(v.contiguous()) for v in block.unbind(1)], dim=1)
+
+    def _trial(self, block: torch.Tensor, one: Product, many: Product) -> torch.Tensor:
+        """Time both ways on columns that have to be multiplied anyway."""
+        head = [one(block[:, 0].contiguous())]  # whatever is done once is done now
+        seconds, second = _timed(lambda: one(block[:, 1].contiguous()), block.device)
+        half = 2 + (block.shape[1] - 2) // 2
+        try:
+            together, middle = _timed(lambda: _quiet(many, block[:, 2:half]), block.device)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self._batched, self.words = False, "columns looped: torch cannot batch this loss"
+            return torch.cat([torch.stack([*head, second], dim=1), self(block[:, 2:], one, many)], dim=1)
+        ratio = seconds * (half - 2) / together
+        self._batched = ratio > MARGIN
+        self.words = f"columns {'batched' if self._batched else 'looped'}: batching is {ratio:.1f} times as fast"
+        return torch.cat([torch.stack([*head, second], dim=1), middle, self(block[:, half:], one, many)], dim=1)
+
+
+def _quiet(many: Product, block: torch.Tensor) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")  # the trial sees to that
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is")  # torch's first dual number
+        return many(block.T.contiguous()).T
+
+
+def _timed(call: Callable[[], torch.Tensor], device: torch.device) -> tuple[float, torch.Tensor]:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    result = call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began, result
