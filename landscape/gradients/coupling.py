@@ -12,7 +12,6 @@ from landscape.errors import InputError
 from landscape.gradients.differentiate import Differentiator
 from landscape.objective import Batch, Objective
 from landscape.objective.examples import rows_of
-from landscape.objective.terms import Terms
 from landscape.seeds import seed_torch
 
 CHECKED = 4  # examples on which the gradient of a batch is compared with the sum of its examples'
@@ -40,12 +39,26 @@ def refuse_coupled(objective: Objective) -> None:
 
 def check_additive(objective: Objective, batch: Batch, differentiate: Differentiator, chunk: int) -> bool:
     """Compare a few examples' gradients with that of the batch they make; return whether there was one to compare."""
+    try:
+        return _additive(objective, batch, differentiate, chunk)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise InputError(
+            "gradients of single examples need a loss that takes some examples of a batch alone",
+            got=(str(error).strip().splitlines() or [type(error).__name__])[0][:200],
+            why="a batch is cut along the leading dimension of its tensors",
+            fix="let every tensor in a batch lead with the examples: sequences padded, not concatenated or time first",
+        ) from error
+
+
+def _additive(objective: Objective, batch: Batch, differentiate: Differentiator, chunk: int) -> bool:
     batch = replace(batch, regularizer=None)  # it acts on no example
     rows = slice(0, min(CHECKED, batch.size))
     leaves = batch.leaves()
     seed_torch(objective.seed, batch.index)
     before = _random_states()
-    terms = _terms(batch, leaves, rows)
+    terms = batch.terms(leaves, rows_of(batch.data, batch.size, rows))
     if not all(torch.equal(a, b) for a, b in zip(before, _random_states(), strict=True)):
         raise InputError(
             "gradients of single examples need a loss that draws no random numbers",
@@ -77,20 +90,6 @@ def check_additive(objective: Objective, batch: Batch, differentiate: Differenti
             fix="remove what couples examples; a loss function whose mean divides by tokens must return (loss, weight)",
         )
     return True
-
-
-def _terms(batch: Batch, leaves: list[torch.Tensor], rows: slice) -> Terms:
-    try:
-        return batch.terms(leaves, rows_of(batch.data, batch.size, rows))
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise InputError(
-            "gradients of single examples need a loss that takes some examples of a batch alone",
-            got=(str(error).strip().splitlines() or [type(error).__name__])[0][:200],
-            why="a batch is cut along the leading dimension of its tensors",
-            fix="let every tensor in a batch lead with the examples: sequences padded, not concatenated or time first",
-        ) from error
 
 
 def _random_states() -> list[torch.Tensor]:
