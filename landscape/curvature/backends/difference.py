@@ -50,7 +50,7 @@ class Difference(Backend):
             return [batch.terms().weight if differ.weight is None else differ.weight, product]
 
         weight, product = objective.sum(per_batch, self.point)
-        objective.check_depends(depends)
+        objective.check_depends(depends or not bool(block.any()))
         return (product / objective.total(weight)).to(objective.space.dtype)
 
     def _choose(self) -> None:
@@ -60,15 +60,19 @@ class Difference(Backend):
         best = torch.finfo(space.coarsest).eps ** (1 / 3)
         steps = [size * best * FACTOR**power for power in range(-3, 4)]
         with objective.session():
-            batch = next(iter(objective.iterate(self.point)))
-            differ = _Gradients(batch, self.point)
-            gradient = differ.gradient()
+            for batch in objective.iterate(self.point):
+                differ = _Gradients(batch, self.point)
+                gradient = differ.gradient()
+                if bool(gradient.any()):  # a first batch may hold no counted label
+                    break
             # rounding leaves about this much of a product when there is no curvature
             floor = best * float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) / size
             random = normal(space.n, objective.seed, 0, dtype=space.dtype, device=space.device)
             errors = [0.0] * (len(steps) - 1)
             for probe in (random, gradient):
                 length = float(torch.linalg.vector_norm(probe, dtype=torch.float64))
+                if length == 0:
+                    continue
                 found = [differ.product(probe, step) for step in steps]
                 pairs = [_relative(a, b, floor * length) for a, b in pairwise(found)]
                 errors = [max(both) for both in zip(errors, pairs, strict=True)]
