@@ -1,0 +1,88 @@
+"""What holds of every operator of an objective, for any model, loss, mode and way of batching."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+import landscape as ls
+from tests.curvature.contract import block, keeps_its_promises
+from tests.curvature.operators import OPERATORS, agree
+from tests.problems import SIZES, N, problem
+from tests.reference import Dense
+
+BATCHES: dict[str, Any] = {"one batch": N, "batches": SIZES}
+SMALL = ("linear", "convolution", "tied", "partial", "adapted", "normalised")
+
+
+def _grid() -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield every operator with each of its models and each of its losses; mode and batches are drawn at random."""
+    for name, case in OPERATORS.items():
+        draw = random.Random(name)
+        models, losses = case.models, case.losses
+        draw.shuffle(models)
+        pairs = [(models[i % len(models)], losses[i % len(losses)]) for i in range(max(len(models), len(losses)))]
+        for model, loss in case.tasks + pairs:
+            yield name, model, loss, draw.choice(["eval", "train"]), draw.choice(list(BATCHES))
+
+
+@pytest.mark.parametrize(("name", "model", "loss", "mode", "batches"), list(_grid()))
+def test_products_are_those_of_the_reference(name: str, model: str, loss: str, mode: str, batches: str) -> None:
+    p, case, sizes = problem(model, loss), OPERATORS[name], BATCHES[batches]
+    op = case.make(ls.Objective(p.model, p.loss, p.batches(sizes), mode=mode))
+    V = block(op.shape[1])
+    agree(op, op @ V, case.expected(Dense(p, train=mode == "train", sizes=sizes), V), 1e-11)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_promises(name: str, mode: str) -> None:
+    p = problem("convolution")
+    objective = ls.Objective(p.model, p.loss, p.batches(), mode=mode)
+    op = OPERATORS[name].make(objective)
+    dense = Dense(p, train=mode == "train", sizes=SIZES)
+    expected = OPERATORS[name].expected(dense, torch.eye(op.shape[1], dtype=torch.float64))
+    op @ block(op.shape[1])
+    keeps_its_promises(op, expected, max(1e-11, getattr(op, "bound", 0.0)))
+    assert objective in op.objectives
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy, all at once", "square", "binary, logits"])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_batching_and_order_do_not_matter(name: str, loss: str) -> None:
+    case = OPERATORS[name]
+    p = problem("tied", loss)
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(5))
+    found = []
+    for size in (N, 7, 1):
+        for shuffled in (None,) if case.by_order else (None, order):
+            op = case.make(ls.Objective(p.model, p.loss, p.batches(size, shuffled)))
+            found.append(op @ block(op.shape[1]))
+            agree(op, found[-1], found[0], 1e-12)
+
+
+@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_single_precision(name: str, model: str) -> None:
+    case, p = OPERATORS[name], problem(model).to(torch.float32)
+    op = case.make(ls.Objective(p.model, p.loss, p.batches()))
+    V = block(op.shape[1], dtype=torch.float32)
+    product = op @ V
+    assert product.dtype == op.dtype == torch.float32
+    agree(op, product, case.expected(Dense(p, sizes=SIZES), V.double()), 1e-5)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_same_bytes_every_time(name: str) -> None:
+    p = problem("dropped").to(torch.float32)
+    found = []
+    for _ in range(2):
+        op = OPERATORS[name].make(ls.Objective(p.model, p.loss, p.batches(), mode="train"))
+        V = block(op.shape[1], dtype=torch.float32)
+        found += [op @ V, op @ V]
+        torch.rand(3)  # the caller's random numbers play no part
+    assert all(torch.equal(product, found[0]) for product in found)

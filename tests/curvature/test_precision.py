@@ -1,0 +1,37 @@
+"""Half, single and double precision: the dtype of vectors, and products within what the format allows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import landscape as ls
+from tests.curvature.contract import block
+from tests.curvature.operators import OPERATORS, agree
+from tests.problems import SIZES, problem
+from tests.reference import Dense
+
+#: dtype -> the relative error of a product, some ten roundings
+ALLOWED = {torch.float32: 1e-5, torch.bfloat16: 0.1, torch.float16: 0.02}
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp", "convolution", "attention", "adapted"])
+@pytest.mark.parametrize("dtype", ALLOWED, ids=str)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_products_are_as_good_as_the_format(name: str, dtype: torch.dtype, model: str) -> None:
+    case, p = OPERATORS[name], problem(model).to(dtype)
+    objective = ls.Objective(p.model, p.loss, p.batches())
+    op = case.make(objective)
+    V = block(op.shape[1], dtype=torch.float32)
+    expected = case.expected(Dense(p, sizes=SIZES), V.double())
+    try:
+        product = op @ V
+    except ls.errors.InputError as refused:
+        assert "difference" in name and dtype != torch.float32 and "cannot resolve" in str(refused)  # noqa: PT018
+        return
+    assert product.dtype == op.dtype == torch.float32
+    assert {q.dtype for q in p.model.parameters()} == {dtype}
+    agree(op, product, expected, ALLOWED[dtype])
+    wide = case.make(ls.Objective(p.model, p.loss, p.batches(), dtype=torch.float64))
+    assert (wide @ V).dtype == torch.float64
+    agree(wide, wide @ V, expected, 1e-11)
