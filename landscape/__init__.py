@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from landscape import plots as plots
     from landscape import progress as progress
     from landscape.curvature import Hessian as Hessian
+    from landscape.curvature import InverseFisher as InverseFisher
+    from landscape.curvature import aslinearoperator as aslinearoperator
     from landscape.curvature import preconditioned as preconditioned
     from landscape.gradients import gradient_conflict as gradient_conflict
     from landscape.gradients import gradient_statistics as gradient_statistics
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
 # public name -> the module it is an attribute of
 _PUBLIC = {
     "Hessian": "landscape.curvature",
+    "InverseFisher": "landscape.curvature",
     "Monitor": "landscape.monitor",
     "Objective": "landscape.objective",
     "Trajectory": "landscape.surfaces",
+    "aslinearoperator": "landscape.curvature",
     "directions": "landscape.surfaces",
     "eigsh": "landscape.spectra",
     "errors": "landscape",

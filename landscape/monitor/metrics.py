@@ -84,6 +84,8 @@ class Sharpness:
             by = preconditioner(moment.optimizer, hessian.objective.parameters, hessian.space)
         except InputError as error:
             return values, f"{top.status}; no edge: {error}"
+        if math.isnan(by.c):
+            return values, f"{top.status}; no edge: {by.note}"
         status = top.status
         decay = float(by.decay[0])
         if not math.isnan(by.rate) and by.rate > 0 and bool((by.decay == decay).all()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,11 @@ import torch
 from torch import nn, optim
 
 import landscape as ls
+from landscape.curvature import aslinearoperator
 from landscape.curvature.preconditioned import preconditioner
+from landscape.monitor.metrics import METRICS, Moment
 from landscape.space import Space
+from tests.curvature.contract import keeps_its_promises
 from tests.harmless import harmless
 from tests.problems import problem
 from tests.reference import close, truth
@@ -57,7 +61,8 @@ def unstable(make: Make, lr: float, warm: int, steps: int = 500) -> bool:
     model, optimizer = start(make, warm)
     optimizer.param_groups[0]["lr"] = lr
     state = optimizer.state.get(model.x, {})
-    kept = {name: state[name].clone() for name in ("step", "square_avg", "exp_avg_sq") if name in state}
+    moments = ("step", "square_avg", "acc_delta", "exp_avg_sq", "exp_inf", "sum")
+    kept = {name: state[name].clone() for name in moments if name in state}
     if "step" in kept:
         kept["step"] -= 1  # the step counts up before it is used
     before = float(model.x.detach().abs().max())
@@ -87,8 +92,51 @@ def sgd(**options: Any) -> Make:
 
 def second_moment(kind: type[optim.Optimizer], **options: Any) -> Make:
     """An optimizer whose second moment hardly moves, so that P is a constant."""
-    frozen = {"alpha": 1 - 1e-9} if kind is optim.RMSprop else {"betas": (options.pop("beta1", 0.9), 1 - 1e-9)}
+    if kind in (optim.RMSprop, optim.Adadelta):
+        frozen = {"alpha" if kind is optim.RMSprop else "rho": 1 - 1e-9}
+    else:
+        frozen = {} if kind is optim.Adagrad else {"betas": (options.pop("beta1", 0.9), 1 - 1e-9)}
     return lambda p, lr: kind(p, lr=lr, eps=1e-12, **frozen, **options)
+
+
+class FusedAdamW(optim.Optimizer):
+    """As other libraries write it: no base of torch's, and the steps counted in the group."""
+
+    def __init__(self, params: Any, lr: float, weight_decay: float = 0.02) -> None:
+        super().__init__(params, {"lr": lr, "betas": (0.9, 1 - 1e-9), "eps": 1e-12, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            (b1, b2), lr = group["betas"], group["lr"]
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(step=torch.zeros(()), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+                state["step"] += 1
+                t = float(state["step"])
+                p.mul_(1 - lr * group["weight_decay"])
+                state["exp_avg"].lerp_(p.grad, 1 - b1)
+                state["exp_avg_sq"].lerp_(p.grad**2, 1 - b2)
+                below = (state["exp_avg_sq"] / (1 - b2**t)).sqrt() + group["eps"]
+                p.sub_(lr / (1 - b1**t) * state["exp_avg"] / below)
+
+
+class Lion(optim.Optimizer):
+    """Steps by the sign of its momentum (Chen et al. 2023, arXiv:2302.06675)."""
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            b1, b2 = group["betas"]
+            for p in group["params"]:
+                mean = self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.sub_(group["lr"] * (b1 * mean + (1 - b1) * p.grad).sign())
+                mean.lerp_(p.grad, 1 - b2)
 
 
 EDGES: dict[str, tuple[Make, int]] = {
@@ -109,6 +157,20 @@ EDGES: dict[str, tuple[Make, int]] = {
     "Adam, decoupled": (second_moment(optim.Adam, weight_decay=0.02, decoupled_weight_decay=True), 100),
     "RMSprop": (second_moment(optim.RMSprop), 100),
     "RMSprop, momentum": (second_moment(optim.RMSprop, momentum=0.7), 100),
+    "Adam, foreach": (second_moment(optim.Adam, foreach=True), 100),
+    "Adam, fused": (second_moment(optim.Adam, fused=True), 100),
+    "Adamax": (second_moment(optim.Adamax), 100),
+    "Adamax, beta1 0.5, weight decay": (second_moment(optim.Adamax, beta1=0.5, weight_decay=0.4), 5),
+    "RAdam": (lambda p, lr: optim.RAdam(p, lr=lr), 100),
+    "RAdam, before the variance is known": (lambda p, lr: optim.RAdam(p, lr=lr), 3),
+    "RAdam, decoupled": (lambda p, lr: optim.RAdam(p, lr=lr, weight_decay=0.02, decoupled_weight_decay=True), 50),
+    "Adagrad": (second_moment(optim.Adagrad), 10),
+    "Adagrad, all options": (
+        second_moment(optim.Adagrad, lr_decay=0.1, initial_accumulator_value=0.5, weight_decay=0.4),
+        10,
+    ),
+    "Adadelta": (second_moment(optim.Adadelta, weight_decay=0.1), 10),
+    "another library's Adam": (lambda p, lr: FusedAdamW(p, lr), 100),
 }
 
 
@@ -191,8 +253,16 @@ def denominator(optimizer: optim.Optimizer, parameter: nn.Parameter, group: dict
     if isinstance(optimizer, optim.RMSprop):
         mean = state["grad_avg"] if group["centered"] else 0.0
         return (state["square_avg"] - mean**2).sqrt() + group["eps"]
+    if isinstance(optimizer, optim.Adagrad):
+        return (1 + (float(state["step"]) - 1) * group["lr_decay"]) * (state["sum"].sqrt() + group["eps"])
+    if isinstance(optimizer, optim.Adadelta):
+        return (state["square_avg"] + group["eps"]).sqrt() / (state["acc_delta"] + group["eps"]).sqrt()
     (b1, b2), t = group["betas"], float(state["step"])
-    second = state["max_exp_avg_sq"] if group["amsgrad"] else state["exp_avg_sq"]
+    if isinstance(optimizer, optim.Adamax):
+        return (1 - b1**t) * state["exp_inf"]
+    if isinstance(optimizer, optim.NAdam):
+        return (1 - float(state["mu_product"])) * ((state["exp_avg_sq"] / (1 - b2**t)).sqrt() + group["eps"])
+    second = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
     return (1 - b1**t) * ((second / (1 - b2**t)).sqrt() + group["eps"])
 
 
@@ -204,6 +274,11 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "AdamW": lambda groups: optim.AdamW(groups, lr=0.1, weight_decay=0.05),
     "RMSprop": lambda groups: optim.RMSprop(groups, lr=0.1, alpha=0.9),
     "RMSprop, centered": lambda groups: optim.RMSprop(groups, lr=0.1, alpha=0.9, centered=True),
+    "NAdam": lambda groups: optim.NAdam(groups, lr=0.1, weight_decay=0.05),
+    "Adamax": lambda groups: optim.Adamax(groups, lr=0.1, weight_decay=0.05),
+    "Adagrad": lambda groups: optim.Adagrad(groups, lr=0.1, lr_decay=0.3, initial_accumulator_value=0.2),
+    "Adadelta": lambda groups: optim.Adadelta(groups, lr=1.0, weight_decay=0.05),
+    "another library's AdamW": lambda groups: FusedAdamW(groups, lr=0.1, weight_decay=0.05),
 }
 
 
@@ -233,7 +308,7 @@ def test_eigenvalues_are_those_of_the_unsymmetric_product(name: str) -> None:
         ones = torch.ones(parameter.numel(), dtype=torch.float64)
         rates.append(ones * float(group["lr"]))
         below.append(denominator(optimizer, parameter, group).detach().reshape(-1))
-        decay.append(ones * (0.0 if name == "AdamW" else group["weight_decay"]))
+        decay.append(ones * (0.0 if name.endswith("AdamW") else group["weight_decay"]))
     scale = torch.cat(rates) / torch.cat(below)
     plain = torch.diag(scale) @ (truth(p).hessian + torch.diag(torch.cat(decay)))
     close(dense, dense.T, 1e-12)
@@ -287,20 +362,22 @@ def test_subclasses_follow_their_base() -> None:
 # -- refusals -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind", [optim.Adagrad, optim.LBFGS, optim.ASGD, optim.Rprop, optim.Adamax, optim.RAdam, optim.Adadelta]
-)
-def test_unknown_optimizers_are_refused(kind: type[optim.Optimizer]) -> None:
+@pytest.mark.parametrize("kind", [optim.LBFGS, optim.ASGD, optim.Rprop, optim.Muon, optim.Adafactor])
+@pytest.mark.parametrize("stepped", [False, True], ids=["new", "used"])
+def test_unknown_optimizers_are_refused(kind: type[optim.Optimizer], stepped: bool) -> None:
     p = problem("tied")
     H = ls.Hessian(ls.Objective(p.model, p.loss, p.batches()))
-    with pytest.raises(
-        ls.errors.InputError, match=rf"no stability threshold is known .*, got {kind.__name__}: .*known are SGD, Adam"
-    ) as caught:
-        ls.preconditioned(H, kind(p.model.parameters(), lr=0.1))
+    optimizer = kind([q for q in p.model.parameters() if q.ndim == 2 or kind is not optim.Muon], lr=0.1)
+    if stepped:
+        p.loss(p.model(p.inputs), p.targets).backward()
+        optimizer.step(lambda: p.loss(p.model(p.inputs), p.targets))
+    words = rf"no stability threshold is known .*, got {kind.__name__}: .*known are SGD, Adam"
+    with pytest.raises(ls.errors.InputError, match=words) as caught:
+        ls.preconditioned(H, optimizer)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW, optim.NAdam, optim.RMSprop])
+@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW, optim.NAdam, optim.RMSprop, optim.Adamax, optim.Adadelta])
 def test_before_the_first_step(kind: type[optim.Optimizer]) -> None:
     p = problem("tied")
     H = ls.Hessian(ls.Objective(p.model, p.loss, p.batches()))
@@ -323,3 +400,130 @@ def test_other_refusals() -> None:
         ls.errors.InputError, match=r"needs an operator of an objective, got Tensor: .*pass for example"
     ):
         ls.preconditioned(torch.eye(3), optim.SGD(p.model.parameters(), lr=0.1))
+
+
+def test_a_state_without_a_step_or_without_a_finite_step() -> None:
+    p = problem("tied")
+    H = ls.Hessian(ls.Objective(p.model, p.loss, p.batches()))
+    full_at_once = optim.Adagrad(p.model.parameters(), lr=0.1, initial_accumulator_value=1.0)
+    with pytest.raises(ls.errors.InputError, match="has made no step yet"):
+        ls.preconditioned(H, full_at_once)
+    zeros = optim.Adam(p.model.parameters(), lr=0.1, eps=0.0)
+    for q in p.model.parameters():
+        q.grad = torch.zeros_like(q)
+    zeros.step()
+    with pytest.raises(
+        ls.errors.InputError, match=r"divides by zero or by NaN, got its second moment for first\.weight"
+    ):
+        ls.preconditioned(H, zeros)
+    with pytest.raises(ls.errors.InputError, match="maximises has no edge"):
+        ls.preconditioned(H, Lion([{"params": list(p.model.parameters()), "maximize": True}], lr=0.1))
+    J = aslinearoperator(torch.ones(3, H.shape[1], dtype=torch.float64), H.space)
+    with pytest.raises(ls.errors.InputError, match="needs an operator of an objective"):
+        ls.preconditioned(J, optim.SGD(p.model.parameters(), lr=0.1))
+    with pytest.raises(ls.errors.InputError, match="from a space to itself"):
+        ls.preconditioned(J @ H, optim.SGD(p.model.parameters(), lr=0.1))
+
+
+# -- optimizers without an edge, or of other libraries ------------------------------------------------
+
+
+def test_lion_has_rates_and_no_edge() -> None:
+    p = problem("tied")
+    H = ls.Hessian(ls.Objective(p.model, p.loss, p.batches()))
+    operator = ls.preconditioned(H, Lion(p.model.parameters(), lr=0.3, weight_decay=0.1))
+    assert math.isnan(operator.by.c)
+    assert operator.by.rate == 0.3
+    assert operator.by.note.startswith("Lion steps by the sign of its momentum")
+    assert operator.provenance()["optimizer note"] == operator.by.note
+    close(operator.to_dense(), 0.3 * truth(p).hessian, 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["Lion", "Adam"])
+def test_a_record_of_sharpness_says_that_there_is_no_edge(kind: str) -> None:
+    p = problem("tied")
+    objective = ls.Objective(p.model, p.loss, p.batches())
+    optimizer = Lion(p.model.parameters(), lr=0.01) if kind == "Lion" else optim.Adam(p.model.parameters(), lr=0.01)
+    p.loss(p.model(p.inputs), p.targets).backward()
+    optimizer.step()
+    values, status = METRICS["sharpness"]()(Moment(objective, optimizer, 1, 0))
+    assert values["sharpness"] > 0
+    assert math.isnan(values["edge"]) == (kind == "Lion")
+    assert ("no edge: Lion steps by the sign" in status) == (kind == "Lion")
+
+
+def test_an_optimizer_of_another_library_is_known_by_its_state() -> None:
+    p = problem("tied")
+    H = ls.Hessian(ls.Objective(p.model, p.loss, p.batches()))
+    optimizer = FusedAdamW(p.model.parameters(), lr=0.1, weight_decay=0.1)
+    with pytest.raises(ls.errors.InputError, match=r"got FusedAdamW: .*after their first step .* exp_avg_sq"):
+        ls.preconditioned(H, optimizer)
+    p.loss(p.model(p.inputs), p.targets).backward()
+    optimizer.step()
+    by = ls.preconditioned(H, optimizer).by
+    assert by.c == pytest.approx((2 - 0.01) * 19)
+    taken = "FusedAdamW is taken for Adam, whose second moment it keeps (exp_avg_sq)"
+    assert by.note == f"{taken}; its weight decay is taken as decoupled"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "options", "expected", "c"),
+    [
+        ("square_avg", 4.0, {"eps": 0.5, "momentum": 0.5}, 2.5, 3.0),
+        ("sum", 9.0, {"eps": 0.5}, 3.5, 2.0),
+        ("exp_avg_var", 4.0, {"eps": 0.5, "betas": (0.5, 0.5)}, 0.75 * (math.sqrt(4 / 0.75) + 0.5), 6.0),
+        ("v", 4.0, {}, 2.0, math.nan),
+        ("exp_inf", 4.0, {"betas": (0.5, 0.5)}, 3.0, 6.0),
+    ],
+)
+def test_every_name_of_a_second_moment(key: str, value: float, options: dict, expected: float, c: float) -> None:
+    class Other(optim.Optimizer):
+        pass
+
+    model = Quadratic()
+    optimizer = Other([model.x], {"lr": 0.1, **options})
+    optimizer.state[model.x] = {"step": 2, key: torch.full_like(model.x, value)}
+    operator = ls.preconditioned(ls.Hessian(quadratic_objective(model)), optimizer)
+    close(operator.to_dense(), torch.diag(0.1 * CURVATURES / expected), 1e-12)
+    assert operator.by.c == pytest.approx(c, nan_ok=True)
+    assert operator.by.note.startswith("Other is taken for")
+    assert ("there is no threshold" in operator.by.note) == math.isnan(c)
+
+
+# -- operators made of operators ------------------------------------------------------------------------
+
+
+def test_composites() -> None:
+    p, q = problem("tied"), problem("tied", "square")
+    first, second = ls.Objective(p.model, p.loss, p.batches()), ls.Objective(p.model, q.loss, q.batches())
+    q.model.load_state_dict(p.model.state_dict())
+    H, K = ls.Hessian(first), ls.Hessian(second)
+    groups = [{"params": [w], "lr": 0.1 * (i + 1)} for i, w in enumerate(p.model.parameters())]
+    optimizer = optim.SGD(groups, weight_decay=0.5)
+    whole = ls.preconditioned(H, optimizer)
+    d, n = whole.by.scale, whole.shape[0]
+    A, B, I = truth(p).hessian, truth(q).hessian, torch.eye(n, dtype=torch.float64)
+    cases = {
+        "whole": (H, A + 0.5 * I),
+        "difference": (H - K, A - B),  # the decay is the same on both sides
+        "mean": ((H + K) / 2, (A + B) / 2 + 0.5 * I),
+        "shift": (H.shift(2.0), A + 2.5 * I),
+        "square": (H @ H, A @ A),
+    }
+    for operator, dense in cases.values():
+        found = ls.preconditioned(operator, optimizer)
+        assert found.symmetric
+        keeps_its_promises(found, d[:, None] * dense * d, 1e-12)
+    part = ls.preconditioned(H.restrict("head.*"), optimizer)
+    inside = torch.cat([torch.arange(s.start, s.stop) for m, s in H.space.slices.items() if m.startswith("head")])
+    keeps_its_promises(part, (d[:, None] * (A + 0.5 * I) * d)[inside][:, inside], 1e-12)
+    assert part.provenance()["operator"] == "P^-1/2 (restricted Hessian) P^-1/2"
+    assert ls.preconditioned(H - K, optimizer).provenance()["operator"] == "P^-1/2 (Hessian - Hessian) P^-1/2"
+
+
+def test_of_two_models_the_one_that_is_trained() -> None:
+    p, q = problem("tied"), problem("tied", seed=1)
+    H, K = (ls.Hessian(ls.Objective(x.model, x.loss, x.batches())) for x in (p, q))
+    for trained in (p, q):
+        optimizer = optim.SGD(trained.model.parameters(), lr=0.5)
+        close(ls.preconditioned(H - K, optimizer).to_dense(), 0.5 * (truth(p).hessian - truth(q).hessian), 1e-12)
