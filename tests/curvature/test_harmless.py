@@ -88,6 +88,17 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 }
 
 
+def _fails(op: LinearOperator, error: BaseException) -> bool:
+    """Whether products end with ``error`` itself; another one goes through."""
+    try:
+        products(op)
+    except type(error) as caught:
+        if caught is not error:
+            raise
+        return True
+    return False
+
+
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("name", OPERATORS)
@@ -100,11 +111,7 @@ def test_interrupted(name: str, backward: bool, error: str) -> None:
         op = make(at.objective)
         at.trap.set(ERRORS[error](), passes, backward=backward)
         with at.unchanged():
-            try:
-                products(op)
-            except type(at.trap.error) as caught:
-                assert caught is at.trap.error
-                raised += 1
+            raised += _fails(op, at.trap.error)
         at.trap.set(None, 0, backward=backward)
         for again, whole in zip(products(op), expected, strict=True):  # the operator goes on as if nothing had been
             assert torch.equal(again, whole)

