@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from landscape.objective.objective import Objective
 
 REPEATS = 3  # timed products, of which the median counts
-ENOUGH = 2.0  # seconds after which none is repeated
+ENOUGH = 0.5  # seconds after which none is repeated
+SHORT = 0.05  # seconds of a pass over one batch in which the work beside the batch shows
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,17 @@ def estimate(objective: Objective, op: Any, products: int, columns: int) -> Cost
     with _first_batches(data, 1) as examples:
         trial()()  # what is done once for an objective, its checks, is done now
         first, later = _timed(trial)
-    with _first_batches(data, 2 if many else 1), peak_memory(objective.device) as peak:
-        product = trial()
-        product()
-        product()
-        del product
     fixed = 0.0
-    if many:  # what a pass costs beside its batches shows in a second batch's time
-        with _first_batches(data, 2):
-            _, twice = _timed(trial)
-        fixed = min(max(0.0, 2 * later - twice), later)
+    with _first_batches(data, 2 if many else 1):
+        with peak_memory(objective.device) as peak:
+            product = trial()
+            product()
+            if not many:  # a graph may be kept
+                product()
+        if many and later < SHORT:
+            twice = median(_seconds(product) for _ in range(REPEATS))
+            fixed = min(max(0.0, 2 * later - twice), later)
+        del product
     share = sum(batches.examples for batches in data) / max(1, examples)
     read = sum(batches.seconds for batches in data if batches.place == "none")
     seconds = (first - fixed) * share + fixed + (calls - 1) * ((later - fixed) * share + fixed) + calls * read
@@ -147,15 +149,19 @@ def _resident(objective: Objective) -> int:
 
 def _time(seconds: float) -> str:
     if seconds < 1:
-        return f"{1000 * seconds:.2g} ms"
+        return f"{_short(1000 * seconds)} ms"
     if seconds < 120:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return f"{_short(seconds)} s"
+    return f"{_short(seconds / 60)} min" if seconds < 7200 else f"{_short(seconds / 3600)} h"
 
 
 def _size(size: float) -> str:
     for unit in ("B", "kB", "MB"):
         if size < 1000:
-            return f"{size:.3g} {unit}"
+            return f"{_short(size)} {unit}"
         size /= 1000
-    return f"{size:.3g} GB"
+    return f"{_short(size)} GB"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number < 9.95 else f"{number:.0f}"
