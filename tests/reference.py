@@ -234,31 +234,34 @@ class Dense:
 
     @cached_property
     def empirical_fisher(self) -> Tensor:
-        """Σ over rows of the gradient at the row's own label with itself."""
+        """Σ over rows (of a function, examples) of the gradient at the row's own label with itself."""
+        if not isinstance(self.criterion, nn.Module):
+            g, w = self._examples
+            return g.T @ (w[:, None] * g) / w.sum()
         parts = [self._outer(self._gradient(row.numerator)) / row.times for row in self.rows]
         return torch.stack(parts).sum(0) / self.total
 
     @cached_property
     def gradient_covariance(self) -> Tensor:
         """Σ over examples of (g_i - g) with itself, weighted as the objective weighs the examples."""
-        gradients, weights = [], []
-        for i in range(len(self.problem.inputs)):
-            mean, weight = self._example(slice(i, i + 1))
-            if weight:
-                gradients.append(self._gradient(mean))
-                weights.append(weight)
-        g, w = torch.stack(gradients), torch.tensor(weights, dtype=torch.float64)
+        g, w = self._examples
         centred = g - (w[:, None] * g).sum(0) / w.sum()
         return centred.T @ (w[:, None] * centred) / w.sum()
 
-    def _example(self, at: slice) -> tuple[Tensor, float]:
-        """Return the mean loss of one example and what it was divided by."""
-        x, y, outputs = self.problem.inputs[at], self.problem.targets[at], self.outputs[at]
-        if isinstance(self.criterion, nn.Module):
-            return self.criterion(outputs, y), Row(self.criterion, at, outputs, y).weight
-        returned = self.criterion(lambda _: outputs, (x, y))
-        mean, weight = returned if isinstance(returned, tuple) else (returned, 1.0)
-        return mean, float(weight)
+    @cached_property
+    def _examples(self) -> tuple[Tensor, Tensor]:
+        """The gradients of the examples' own mean losses (examples, n), and what these were divided by."""
+        found = []
+        for i, y in enumerate(self.problem.targets):
+            outputs = self.outputs[i : i + 1]
+            if isinstance(self.criterion, nn.Module):
+                mean, weight = self.criterion(outputs, y[None]), Row(self.criterion, i, outputs, y[None]).weight
+            else:
+                returned = self.criterion(lambda _, z=outputs: z, (self.problem.inputs[i : i + 1], y[None]))
+                mean, weight = returned if isinstance(returned, tuple) else (returned, 1.0)
+            if weight:
+                found.append((self._gradient(mean), float(weight)))
+        return torch.stack([g for g, _ in found]), torch.tensor([w for _, w in found], dtype=torch.float64)
 
     @staticmethod
     def _outer(v: Tensor) -> Tensor:
