@@ -43,10 +43,13 @@ class Objective:
     ----------
     model : torch.nn.Module
         Any module; ``torch.compile``, ``DataParallel`` and DDP wrappers are taken off.
-    loss : torch.nn.Module or callable
-        A torch criterion over ``(inputs, targets)`` batches with ``reduction`` mean or sum, or a
+    loss : torch.nn.Module, callable or "model"
+        A torch criterion over ``(inputs, *targets)`` batches with ``reduction`` mean or sum, or a
         function ``(model, batch) -> loss`` or ``-> (loss, weight)``. Without a weight the loss counts
-        as a mean over the batch's examples, and all batches must have the same size.
+        as a mean over the batch's examples, and all batches must have the same size. ``"model"`` is the
+        loss that a Hugging Face model returns for a dictionary with ``labels``, weighted by its counted
+        labels. A criterion's inputs that are a tuple, list or mapping become arguments of the model where
+        its ``forward`` takes them so.
     data : iterable of batches
         A loader, a list of batches, or a single batch (a tuple or dictionary of tensors). It is read
         in the order it gives and must give the same examples each time.
