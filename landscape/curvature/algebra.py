@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -30,9 +31,9 @@ class Composite(LinearOperator):
         """The objectives that the parts read, each once."""
         return tuple({id(o): o for part in self.parts for o in part.objectives}.values())
 
+    @abstractmethod
     def words(self) -> str:
         """Return what it is in words, from what its parts are."""
-        raise NotImplementedError
 
     def provenance(self) -> dict[str, Any]:
         """Return the facts that the parts share, and what each of them is where they differ."""
