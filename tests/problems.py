@@ -292,7 +292,7 @@ def next_token(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _pixels(g: torch.Generator) -> Tensor:
-    return torch.randint(-1, C, (N, 4, 4), generator=g)
+    return torch.randint(-1, C, (N, 2, 3), generator=g)
 
 
 #: name -> (a new model, its N inputs, a loss that fits it alone)
@@ -305,7 +305,7 @@ TASKS: dict[str, tuple[Callable[[], nn.Module], Callable[[torch.Generator], Tens
     ),
     "segmentation": (
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, C, 3, padding=1)),
-        _floats(1, 4, 4),
+        _floats(1, 2, 3),
         LossCase(lambda: nn.CrossEntropyLoss(weight=_weights(), ignore_index=-1, label_smoothing=0.1), _pixels),
     ),
     "sequence": (
