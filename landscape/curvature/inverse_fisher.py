@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class InverseFisher(LinearOperator):
         What the entries of a vector stand for, such as ``objective.space``. Needed for dictionaries and for an
         empty window; plain numbers by default.
     window : int, optional
-        Most gradients held; by default as many as given.
+        Most gradients held, the last ones given; by default all of them.
 
     Notes
     -----
@@ -61,9 +62,12 @@ class InverseFisher(LinearOperator):
             raise InputError("damping must be a positive number", got=damping,
                              why="the Fisher of fewer gradients than parameters is singular",
                              fix="pass damping=1e-3")  # fmt: skip
-        given = list(gradients)
-        space = _space_of(given) if space is None else space
-        window = len(given) if window is None else window
+        if window is None:
+            gradients = list(gradients)
+            window = len(gradients)
+        given = iter(gradients)
+        first = list(islice(given, 1))
+        space = _space_of(first) if space is None else space
         if window < 1:
             raise InputError("the window must hold at least one gradient", got=window, fix="pass window=64")
         super().__init__(space)
@@ -72,7 +76,7 @@ class InverseFisher(LinearOperator):
         self._gram = torch.zeros(window, window, dtype=torch.float64, device=space.device)
         self._pushed = 0
         self._core: torch.Tensor | None = None
-        for gradient in given:
+        for gradient in chain(first, given):
             self.push(gradient)
 
     def __len__(self) -> int:

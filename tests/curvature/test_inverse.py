@@ -234,6 +234,14 @@ def test_a_sliding_window_equals_a_rebuild(dtype: torch.dtype) -> None:
         close(op @ v, torch.linalg.solve(fisher(last, 0.1), v.double()), 1e-12 if dtype is torch.float64 else 1e-5)
 
 
+def test_gradients_may_come_one_by_one() -> None:
+    gradients = block(25, 40, seed=4)
+    op = InverseFisher((g for g in gradients), damping=0.1, window=8)
+    assert (len(op), op.window) == (8, 8)
+    v = block(40, 2)
+    close(op @ v, InverseFisher(gradients[-8:], 0.1) @ v, 1e-12)
+
+
 def test_duplicates_zeros_and_scales() -> None:
     g = block(1, 20, seed=5)
     same = g.expand(6, 20)
