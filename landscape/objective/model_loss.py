@@ -74,16 +74,21 @@ class ModelLoss:
 
     def __call__(self, model: nn.Module, batch: Any) -> Terms:
         """Return the terms of one batch."""
-        loss, outputs, targets = self._forward(model, batch)
-        return loss.terms(outputs, [targets])
+        mean, loss, outputs, targets = self._forward(model, batch)
+        terms = loss.terms(outputs, [targets])
+        # where values can be looked at without waiting for a device, each batch's is
+        seen = mean.device.type == "cpu" and not torch._C._are_functorch_transforms_active()
+        if seen and mean.isfinite() and not _equal(mean, terms):
+            raise _other(mean)
+        return terms
 
     def split(self, model: nn.Module, batch: Any) -> Split:
         """Return the loss of one batch, cut at the logits that count, (tokens, classes) of a language model."""
-        loss, outputs, targets = self._forward(model, batch)
+        _, loss, outputs, targets = self._forward(model, batch)
         return Split([outputs], lambda values: loss.terms(values[0], [targets]), loss.criterion, targets)
 
-    def _forward(self, model: nn.Module, batch: Any) -> tuple[CriterionLoss, torch.Tensor, torch.Tensor]:
-        """Return the criterion that the model uses, with outputs, in the precision it works in, and targets."""
+    def _forward(self, model: nn.Module, batch: Any) -> tuple[torch.Tensor, CriterionLoss, torch.Tensor, torch.Tensor]:
+        """Return the model's own loss, the criterion that it is, and outputs and targets as this takes them."""
         if not isinstance(batch, Mapping):
             raise InputError(
                 "with the loss 'model', a batch must be a dictionary of what the model takes",
@@ -102,33 +107,32 @@ class ModelLoss:
         pair = kind.pair(logits, labels)
         if pair is None:
             raise _unknown("logits and labels of other shapes than those of the batches before")
-        return kind.loss, *pair
+        return loss.detach(), kind.loss, *pair
 
     def _found(self, model: nn.Module, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> _Kind:
-        """Return the kind whose value is ``loss``; a kind that is known is looked at again where that is free."""
-        if self._kind is not None and (loss.device.type != "cpu" or torch._C._are_functorch_transforms_active()):
+        """Return the kind whose value is ``loss``, or the one that an earlier batch has shown."""
+        if self._kind is not None:
             return self._kind
-        fits = [(kind, terms) for kind in self._asked() if (terms := kind.terms(logits.detach(), labels)) is not None]
+        fits = [(kind, terms) for kind in KINDS if (terms := kind.terms(logits.detach(), labels)) is not None]
         if not fits:
             raise _unknown("logits and labels that fit no known loss")
-        if not torch.isfinite(loss):  # nothing counted, or diverged: no value to recognise a kind by
-            return self._kind or _likely(model, [kind for kind, _ in fits]) or fits[-1][0]
         same = [kind for kind, terms in fits if _equal(loss, terms)]
         if not same:
-            raise _unknown(f"a loss of {float(loss):.6g} that is none of the known functions of its logits and labels")
+            raise _other(loss)
+        if not torch.isfinite(loss):  # nothing counted, or diverged: so do all of these say, and a later batch decides
+            return same[0]
         kind = same[0] if len(same) == 1 else _likely(model, same)
         if kind is None:
             raise _unknown("one that two known functions of its logits and labels give")
         self._kind = kind
         return kind
 
-    def _asked(self) -> tuple[_Kind, ...]:
-        return KINDS if self._kind is None else (self._kind,)
-
 
 def _equal(loss: torch.Tensor, terms: Terms) -> bool:
     tolerance = max(1e-5, 4 * torch.finfo(loss.dtype).eps)
-    mean = terms.numerator.double() / terms.weight
+    mean = terms.numerator.detach().double() / terms.weight
+    if not loss.isfinite():
+        return not mean.isfinite()
     return bool((mean - loss.double()).abs() <= tolerance * mean.abs().clamp(min=0.1))
 
 
@@ -147,6 +151,10 @@ def _field(returned: Any, name: str, place: int) -> Any:
     if type(returned) is tuple and len(returned) > place:  # return_dict=False
         return returned[place]
     return getattr(returned, name, None)
+
+
+def _other(loss: torch.Tensor) -> InputError:
+    return _unknown(f"a loss of {float(loss):.6g} that is none of the known functions of its logits and labels")
 
 
 def _unknown(got: str) -> InputError:

@@ -152,8 +152,12 @@ def test_other_containers(wrap: Any) -> None:
     close(objective.value(), made("causal")(**data).loss, 1e-12)
 
 
-def test_first_batch_without_a_counted_label() -> None:
+@pytest.mark.parametrize("position", [None, 0])
+def test_first_batch_without_a_counted_label(position: int | None) -> None:
+    """The label at position 0 is one that a causal model does not count, and another would."""
     data = {name: torch.cat([t[2:3], t]) for name, t in drawn("causal").items()}
+    if position is not None:
+        data["labels"][0, position] = 1
     batches = [{name: t[r] for name, t in data.items()} for r in rows(N + 1, 1)]
     close(ls.Objective(made("causal"), "model", batches).value(), made("causal")(**data).loss, 1e-12)
 
