@@ -150,12 +150,12 @@ def test_adam_has_no_edge_before_its_first_step_and_one_after() -> None:
 
 
 def test_an_optimizer_without_a_rule_still_has_its_sharpness() -> None:
-    run = Run("adagrad")
+    run = Run("rprop")
     monitor = ls.Monitor(run.objective, run.optimizer, metrics=["sharpness"], every=12)
     run.train(monitor)
     data = monitor.result().dataset
     assert np.isfinite(data["sharpness"]).all()
-    assert "no stability threshold is known for this optimizer, got Adagrad" in str(data["sharpness_status"][-1].values)
+    assert "no stability threshold is known for this optimizer, got Rprop" in str(data["sharpness_status"][-1].values)
 
 
 def test_accumulated_losses_are_averaged_and_validation_is_not_training() -> None:
