@@ -124,6 +124,11 @@ class Objective:
         """The model's own selected parameters by name."""
         return dict(self._selected)
 
+    @property
+    def coarsest(self) -> torch.dtype:
+        """The dtype with the fewest digits that passes use: what limits how well derivatives are known."""
+        return self.space.coarsest if self.autocast is None else self.autocast
+
     # -- points ---------------------------------------------------------------------------------
 
     @torch.inference_mode(False)
@@ -182,7 +187,7 @@ class Objective:
         totals: list[torch.Tensor] = []
         size = None
         for batch in self.iterate(at):
-            for returned in self.pieces(per_batch, batch, loss=self.loss, mode=self.mode):
+            for returned in self.pieces(per_batch, batch, self):
                 values = [torch.as_tensor(v, device=self.device).detach() for v in returned]
                 if not totals:  # vectors of a single batch need no wider accumulator
                     totals = [v if v.ndim else v.double() for v in values]
@@ -219,13 +224,15 @@ class Objective:
 
     # -- questions --------------------------------------------------------------------------------
 
-    def evaluate(self, metrics: Sequence[str] = ("loss",), at: Any = None) -> dict[str, torch.Tensor]:
+    def evaluate(self, metrics: str | Sequence[str] = ("loss",), at: Any = None) -> dict[str, torch.Tensor]:
         """Return several metrics at one point from one forward pass over the data.
 
         Parameters
         ----------
-        metrics : sequence of str
-            Names from ``landscape.objective.METRICS``: ``"loss"``, ``"accuracy"``, ``"error"``.
+        metrics : str or sequence of str
+            Names from ``landscape.objective.METRICS``: ``"loss"``, ``"accuracy"``, ``"error"``. Accuracy is the
+            share of counted labels that the outputs name: of a cross-entropy by the largest output, of a
+            binary loss by the side of the threshold, for each element of the targets. Other losses have none.
         at : Point, tensor (n,) or dict of tensors, optional
             Where; the model's present parameters by default.
 
