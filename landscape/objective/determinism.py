@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def check_deterministic(objective: Objective, point: Point) -> None:
     """Refuse a loss whose value or gradient of the first batch changes from one computation to the next."""
-    dtypes = [*objective.space.dtypes, *([] if objective.autocast is None else [objective.autocast])]
-    tolerance = max(torch.finfo(dtype).eps for dtype in dtypes) ** 0.5
+    tolerance = torch.finfo(objective.coarsest).eps ** 0.5
     # one session for both: between sessions the global generators are put back, and would draw the same again
     with objective.session(), objective.batches.limited():
         (value, weight, gradient), again = (objective.sum_within(ValueAndGradient(), point) for _ in range(2))

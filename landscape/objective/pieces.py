@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,6 +11,7 @@ from landscape.errors import MemoryLimitError, is_out_of_memory
 from landscape.objective.examples import divisible
 
 if TYPE_CHECKING:
+    from landscape.objective.objective import Objective
     from landscape.objective.point import Batch
 
 Values = Sequence["torch.Tensor | float"]
@@ -26,7 +27,7 @@ class Pieces:
         self.size: int | None = None
         self._same = False  # pieces are known to add up to their batch
 
-    def __call__(self, per_batch: Callable[[Batch], Values], batch: Batch, *, loss: Any, mode: str) -> Iterator[Values]:
+    def __call__(self, per_batch: Callable[[Batch], Values], batch: Batch, objective: Objective) -> Iterator[Values]:
         """Yield what ``per_batch`` returns for ``batch``, or for each of its pieces."""
         first = 0
         while True:
@@ -34,12 +35,12 @@ class Pieces:
             piece = batch if size == batch.size else batch.part(slice(first, first + size))
             values = _tried(per_batch, piece)
             if values is None:
-                if size <= 1 or not _may_split(batch, loss, mode):
+                if size <= 1 or not _may_split(batch, objective):
                     raise _too_large(batch, size)
                 self.size = (size + 1) // 2
                 continue
             if size < batch.size and not self._same:
-                self._same = _adds_up(batch, max(size, 2), loss)
+                self._same = _adds_up(batch, max(size, 2), objective)
                 if not self._same:
                     raise _too_large(batch, batch.size)
             yield values
@@ -60,11 +61,12 @@ def _tried(per_batch: Callable[[Batch], Values], piece: Batch) -> Values | None:
     return None
 
 
-def _may_split(batch: Batch, loss: Any, mode: str) -> bool:
-    return mode == "eval" and getattr(loss, "weighted", True) and divisible(batch.data, batch.size)
+def _may_split(batch: Batch, objective: Objective) -> bool:
+    weighted = getattr(objective.loss, "weighted", True)
+    return objective.mode == "eval" and weighted and divisible(batch.data, batch.size)
 
 
-def _adds_up(batch: Batch, examples: int, loss: Any) -> bool:
+def _adds_up(batch: Batch, examples: int, objective: Objective) -> bool:
     """Whether the loss of some examples is that of their halves together: examples do not act on each other."""
 
     def terms(part: Batch) -> Values:
@@ -74,9 +76,9 @@ def _adds_up(batch: Batch, examples: int, loss: Any) -> bool:
     cuts = ((0, examples), (0, examples // 2), (examples // 2, examples))
     with torch.no_grad():
         whole, left, right = (_tried(terms, batch.part(slice(*cut))) for cut in cuts)
-    if whole is None or left is None or right is None or not getattr(loss, "weighted", True):
+    if whole is None or left is None or right is None or not getattr(objective.loss, "weighted", True):
         return False
-    tolerance = max(torch.finfo(dtype).eps for dtype in batch.space.dtypes) ** 0.5
+    tolerance = torch.finfo(objective.coarsest).eps ** 0.5
     for together, a, b in ((float(x), float(y), float(z)) for x, y, z in zip(whole, left, right, strict=True)):
         if abs(together - a - b) > tolerance * (abs(a) + abs(b)):  # NaN passes: it stays NaN
             return False
