@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from landscape import errors as errors
     from landscape import plots as plots
     from landscape import progress as progress
+    from landscape.curvature import GGN as GGN
+    from landscape.curvature import NTK as NTK
+    from landscape.curvature import Fisher as Fisher
+    from landscape.curvature import GradientCovariance as GradientCovariance
     from landscape.curvature import Hessian as Hessian
     from landscape.curvature import InverseFisher as InverseFisher
+    from landscape.curvature import Jacobian as Jacobian
     from landscape.curvature import aslinearoperator as aslinearoperator
     from landscape.curvature import preconditioned as preconditioned
     from landscape.gradients import gradient_conflict as gradient_conflict
@@ -33,6 +38,11 @@ if TYPE_CHECKING:
 
 # public name -> the module it is an attribute of
 _PUBLIC = {
+    "Jacobian": "landscape.curvature",
+    "GradientCovariance": "landscape.curvature",
+    "Fisher": "landscape.curvature",
+    "NTK": "landscape.curvature",
+    "GGN": "landscape.curvature",
     "Hessian": "landscape.curvature",
     "InverseFisher": "landscape.curvature",
     "Monitor": "landscape.monitor",

@@ -47,6 +47,31 @@ def normal(n: int, seed: int, index: int, *, dtype: torch.dtype, device: torch.d
     return torch.from_numpy(values).to(device=device, dtype=dtype)
 
 
+def uniform_at(seed: int, sample: int, start: int, examples: int, entries: int) -> torch.Tensor:
+    """Return uniform numbers in (0, 1), shape (examples, entries), float64 on the host.
+
+    Each is a function of the seed, the sample, the number ``start + i`` of its example in the data and its
+    place in the example: the same however the data are batched. SplitMix64 of these (Steele et al. 2014).
+    """
+    base = np.random.SeedSequence([check_seed(seed), sample]).generate_state(1, np.uint64)[0]
+    rows = np.arange(start, start + examples, dtype=np.uint64)[:, None]
+    places = np.arange(entries, dtype=np.uint64)[None, :]
+    with np.errstate(over="ignore"):
+        mixed = _splitmix(_splitmix(base + rows * _GOLDEN) + places * _GOLDEN)
+    return torch.from_numpy(((mixed >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _splitmix(x: np.ndarray) -> np.ndarray:
+    x = x + _GOLDEN
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = x ^ (x >> np.uint64(31))
+    return mixed
+
+
 @contextmanager
 def preserved_rng() -> Iterator[None]:
     """Leave the states of Python's, NumPy's and torch's global generators (CPU and CUDA) as found."""

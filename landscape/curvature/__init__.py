@@ -2,19 +2,27 @@
 
 from landscape.curvature.algebra import Identity
 from landscape.curvature.blocks import BlockDiagonal
+from landscape.curvature.fisher import Fisher, GradientCovariance
+from landscape.curvature.ggn import GGN
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.inverse import Inverse
 from landscape.curvature.inverse_fisher import InverseFisher
+from landscape.curvature.jacobian import NTK, Jacobian
 from landscape.curvature.matrix import aslinearoperator
 from landscape.curvature.operator import LinearOperator, TensorOperator
 from landscape.curvature.preconditioned import Preconditioner, preconditioned, preconditioner
 
 __all__ = [
+    "GGN",
+    "NTK",
     "BlockDiagonal",
+    "Fisher",
+    "GradientCovariance",
     "Hessian",
     "Identity",
     "Inverse",
     "InverseFisher",
+    "Jacobian",
     "LinearOperator",
     "Preconditioner",
     "TensorOperator",

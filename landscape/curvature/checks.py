@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from landscape.errors import InputError
-from landscape.objective import Objective
+from landscape.objective import Objective, Point
 from landscape.seeds import normal
 
 PAIRS = 2
@@ -15,36 +16,48 @@ SHOWN = 3  # parameters that are named
 
 
 def check_symmetric(
-    objective: Objective, product: Callable[[torch.Tensor], torch.Tensor], bound: Callable[[], tuple[float, float]]
+    objective: Objective,
+    point: Point,
+    what: str,
+    product: Callable[[torch.Tensor], torch.Tensor],
+    bound: Callable[[], tuple[float, float]],
 ) -> None:
-    """Compare uᵀHv with vᵀHu on random pairs over the first batch; once for each objective.
+    """Compare uᵀHv with vᵀHu on random pairs over the first batch; once for each objective and ``what``, H's name.
 
     ``bound`` gives, after the first product, the relative error of products and the length of a unit vector's
     product from which on it is meant. Raises :class:`~landscape.errors.InputError` with the parameters whose
     own blocks are not symmetric.
     Cost: four products of the first batch.
     """
-    if "symmetric" in objective.checked:
+    if what in objective.checked:
         return
     space = objective.space
     columns = [normal(space.n, objective.seed, i, dtype=space.dtype, device=space.device) for i in range(2 * PAIRS)]
     block = torch.stack(columns, dim=1)
-    try:
-        with objective.batches.undisturbed(), objective.batches.limited():
-            products = product(block)
-    except InputError:  # the first batch may hold no counted label
+    with _first_batch(objective, point):
         products = product(block)
     error, floor = bound()
-    tolerance = min(0.25, max(10 * torch.finfo(space.coarsest).eps ** 0.5, 10 * error))
+    tolerance = min(0.25, max(10 * torch.finfo(objective.coarsest).eps ** 0.5, 10 * error))
     worst = max(_asymmetry(block, products, floor, i) for i in range(0, 2 * PAIRS, 2))
     if worst > tolerance:
         raise InputError(
-            "Hessian products are not symmetric",
+            f"products with the {what} are not symmetric",
             got=f"uᵀHv and vᵀHu that differ by {worst:.1%}{_where(objective, product, tolerance, floor)}",
             why="a derivative in the model or the loss is wrong, most often of a custom autograd.Function",
-            fix="check it with torch.autograd.gradgradcheck, or pass backend='difference'",
+            fix="check it with torch.autograd.gradcheck and gradgradcheck",
         )
-    objective.checked.add("symmetric")
+    objective.checked.add(what)
+
+
+@contextmanager
+def _first_batch(objective: Objective, point: Point) -> Iterator[None]:
+    """Let the first batch stand for the data, unless it counts nothing."""
+    with objective.batches.undisturbed(), objective.batches.limited():
+        (weight,) = objective.sum(lambda batch: [batch.terms().weight], point, grad=False)
+        if objective.loss.reduction == "sum" or weight:
+            yield
+            return
+    yield
 
 
 def _asymmetry(block: torch.Tensor, products: torch.Tensor, floor: float, i: int) -> float:

@@ -6,16 +6,14 @@ from typing import Any
 
 import torch
 
-from landscape.curvature.backends import BACKENDS, Backend
-from landscape.curvature.checks import check_symmetric
+from landscape.curvature.backends import BACKENDS
 from landscape.curvature.columns import Columns
-from landscape.curvature.operator import LinearOperator
-from landscape.curvature.unsupported import Unsupported
-from landscape.errors import InputError
+from landscape.curvature.fallback import Fallback
+from landscape.curvature.objective_operator import ObjectiveOperator
 from landscape.objective import Objective
 
 
-class Hessian(LinearOperator):
+class Hessian(ObjectiveOperator):
     """The Hessian of ``objective`` at the parameters that the model has when this is built.
 
     Later training does not move it: build another one for the new point. A regularizer of the objective is
@@ -56,27 +54,9 @@ class Hessian(LinearOperator):
     """
 
     def __init__(self, objective: Objective, *, backend: str = "auto", columns: str = "auto", at: Any = None) -> None:
-        if backend != "auto" and backend not in BACKENDS:
-            raise InputError("there is no such backend", got=backend, fix=f"use 'auto' or one of {', '.join(BACKENDS)}")
-        super().__init__(objective.space)
-        self.objective = objective
-        self.point = objective.point(at)
-        self._asked = backend
-        self._columns = Columns(columns)
-        self._untried = list(BACKENDS) if backend == "auto" else [backend]
-        self._reasons: list[str] = []
-        self._products = self._next()
-        self._value: torch.Tensor | None = None
-
-    def _next(self) -> Backend:
-        return BACKENDS[self._untried.pop(0)](self.objective, self.point, self._columns)
-
-    @property
-    def value(self) -> torch.Tensor:
-        """The objective's value at the operator's point."""
-        if self._value is None:
-            self._value = self.objective.check_finite(self.point)
-        return self._value
+        super().__init__(objective, at)
+        shared = Columns(columns)
+        self._products = Fallback(BACKENDS, backend, lambda kind: kind(objective, self.point, shared))
 
     @property
     def backend(self) -> str:
@@ -86,40 +66,14 @@ class Hessian(LinearOperator):
     @property
     def bound(self) -> float:
         """The largest relative error that the backend states for a product; known after the first one."""
-        return self._products.bound
-
-    def _matmat(self, block: torch.Tensor) -> torch.Tensor:
-        if self._value is None:
-            self.objective.check_deterministic(self.point)
-            self._value = self.objective.check_finite(self.point)
-            check_symmetric(self.objective, self._multiplied, lambda: (self.bound, self._products.floor))
-        return self._multiplied(block)
+        return self._products.current.bound
 
     def _multiplied(self, block: torch.Tensor) -> torch.Tensor:
-        """Multiply by the first backend that can; stay with it."""
-        scale = self._scale(block)
-        while True:
-            try:
-                return self._products(block * scale) / scale
-            except Unsupported as missing:
-                if not self._untried:
-                    raise InputError(
-                        f"the {self.backend} backend needs a derivative that torch does not have",
-                        got=str(missing),
-                        why="the loss or the model uses an operation without a second derivative in torch",
-                        fix="pass backend='auto', which falls back on differences, or write it in other operations",
-                    ) from missing
-                self._reasons.append(f"{self.backend}: no derivative of {missing}")
-            self._products = self._next()
+        return self._products(lambda backend: backend(block))
 
-    def _scale(self, block: torch.Tensor) -> torch.Tensor | float:
-        """Return powers of two that bring the columns into the range of half precision, where it is used."""
-        if torch.finfo(self.space.coarsest).bits > 16:
-            return 1.0
-        largest = block.abs().amax(0).clamp_min(torch.finfo(block.dtype).tiny)
-        return torch.exp2(-torch.log2(largest).floor())
+    def _error(self) -> tuple[float, float]:
+        return self.bound, self._products.current.floor
 
     def provenance(self) -> dict[str, Any]:
         """Return what this operator is of, and how its products are made."""
-        reasons = {"backends that failed": "; ".join(self._reasons)} if self._reasons else {}
-        return {**super().provenance(), **self.objective.provenance(), "backend": self._products.describe(), **reasons}
+        return {**super().provenance(), "backend": self._products.current.describe(), **self._products.facts()}

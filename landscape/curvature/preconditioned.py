@@ -17,6 +17,7 @@ from torch import optim
 
 from landscape.curvature.algebra import Combination, Composite, Identity, check_square, name_of
 from landscape.curvature.blocks import BlockDiagonal
+from landscape.curvature.fisher import GradientCovariance
 from landscape.curvature.operator import LinearOperator
 from landscape.curvature.optimizers import known, rule_of, steps
 from landscape.curvature.restriction import Deflated, Restricted
@@ -106,8 +107,8 @@ def _stepped(optimizer: optim.Optimizer, parameter: torch.Tensor, group: Mapping
 class Preconditioned(Composite):
     """P^-1/2 (A + decay) P^-1/2 for an operator A, with the eigenvalues of P^-1 (A + decay).
 
-    The weight decay that is part of the gradient counts as often as A holds a loss: once in a Hessian, and not
-    at all in the difference of two.
+    The weight decay that is part of the gradient counts as often as A holds the curvature of a loss: once in a
+    Hessian, and not at all in the difference of two, or in the covariance of gradients.
     """
 
     def __init__(self, operator: LinearOperator, by: Preconditioner) -> None:
@@ -143,7 +144,7 @@ def _losses(operator: LinearOperator) -> float:
         return sum(c * _losses(part) for c, part in operator.terms)
     if isinstance(operator, Restricted | Deflated | BlockDiagonal):
         return _losses(operator.parts[0])
-    return 0.0 if isinstance(operator, Composite | Identity) else 1.0
+    return 0.0 if isinstance(operator, Composite | Identity | GradientCovariance) else 1.0
 
 
 def preconditioned(operator: Any, optimizer: optim.Optimizer) -> Preconditioned:

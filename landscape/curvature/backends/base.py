@@ -29,7 +29,7 @@ class Backend(ABC):
         self.objective, self.point, self.columns = objective, point, columns
         self.twice = Twice()
         self.floor = 0.0
-        self.bound = 1e3 * torch.finfo(objective.space.coarsest).eps
+        self.bound = 1e3 * torch.finfo(objective.coarsest).eps
 
     @abstractmethod
     def __call__(self, block: torch.Tensor) -> torch.Tensor:

@@ -24,8 +24,8 @@ class Difference(Backend):
 
     Before the first product the step h is chosen on the first batch among seven, in steps of √10: the one whose
     result agrees best with that of the next, for a random direction and for the gradient's. Three times their
-    difference is the error that is stated; above 10 % products are refused. Attention and compiled parts of the model run as
-    they are. Across a kink (ReLU) differences see the jump that derivatives do not.
+    difference is the error that is stated; above 10 % products are refused. Attention and compiled parts of the
+    model run as they are. Across a kink (ReLU) differences see the jump that derivatives do not.
     """
 
     name = "difference"
@@ -38,9 +38,7 @@ class Difference(Backend):
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
         """Return the products with the columns of ``block`` (n, k)."""
         objective = self.objective
-        if self._step is None:
-            self._choose()
-        step, depends = self._step, False
+        step, depends = self._chosen() if self._step is None else self._step, False
 
         def per_batch(batch: Batch) -> list[torch.Tensor | float]:
             nonlocal depends
@@ -53,11 +51,11 @@ class Difference(Backend):
         objective.check_depends(depends or not bool(block.any()))
         return (product / objective.total(weight)).to(objective.space.dtype)
 
-    def _choose(self) -> None:
-        """Choose the step, a distance in parameter space, and find the error that it leaves."""
+    def _chosen(self) -> float:
+        """Return the step, a distance in parameter space, once the error that it leaves is known."""
         objective, space = self.objective, self.objective.space
         size = float(torch.linalg.vector_norm(self.point.vector, dtype=torch.float64)) or 1.0
-        best = torch.finfo(space.coarsest).eps ** (1 / 3)
+        best = torch.finfo(objective.coarsest).eps ** (1 / 3)
         steps = [size * best * FACTOR**power for power in range(-3, 4)]
         with objective.session():
             for batch in objective.iterate(self.point):
@@ -87,8 +85,10 @@ class Difference(Backend):
                 why="the difference of two gradients would be rounding, or jumps of a loss that is not smooth",
                 fix="pass dtype=torch.float64 (or float32) to the objective, or backend='autograd'",
             )
-        self._step, self.bound = steps[errors.index(error)], max(SAFETY * error, torch.finfo(space.coarsest).eps)
+        self._step = steps[errors.index(error)]
+        self.bound = max(SAFETY * error, torch.finfo(objective.coarsest).eps)
         self.floor = floor / max(float(objective.total(torch.as_tensor(differ.weight).double())), 1e-300)
+        return self._step
 
     def describe(self) -> str:
         """Return how products are made."""

@@ -1,0 +1,174 @@
+"""The Fisher information of the model's outputs: what the loss, read as -log p(y | outputs), says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from landscape.curvature.output_hessian import Curve, closed, output_gradient, softmax_curve
+from landscape.curvature.rows import (
+    CATEGORICAL,
+    Rows,
+    by_class,
+    by_example,
+    class_dimension,
+    label_weights,
+    normalised_dimension,
+)
+from landscape.errors import InputError
+from landscape.objective import Batch
+from landscape.objective.terms import Split
+from landscape.seeds import uniform_at
+
+
+def _refused(split: Split) -> InputError:
+    name = "a loss function" if split.criterion is None else type(split.criterion).__name__
+    weighted = getattr(split.criterion, "pos_weight", None) is not None
+    return InputError(
+        "this Fisher information needs a loss that is the negative logarithm of a likelihood",
+        got=f"{name}{' with pos_weight' if weighted else ''}",
+        why="its expectation is over the labels that the model itself would give",
+        fix="use cross-entropy, nn.NLLLoss, nn.MSELoss or nn.BCEWithLogitsLoss, or kind='empirical'",
+    )
+
+
+# -- the labels' distribution, by criterion -----------------------------------------------------------
+
+
+class _Categorical:
+    """Labels drawn from the softmax of the outputs; each row counts as much as its label does in the mean."""
+
+    def __init__(self, split: Split) -> None:
+        self.outputs = split.outputs[0].detach()
+        self.dim = class_dimension(self.outputs)
+        if not isinstance(split.criterion, nn.CrossEntropyLoss):
+            normalised_dimension(self.outputs)
+        assert split.targets is not None
+        self.weights = label_weights(split.criterion, self.outputs, split.targets)
+
+    def exact(self) -> Curve:
+        return softmax_curve(self.outputs, self.weights, self.dim)
+
+    def sampled(self, batch: Batch, seed: int, sample: int) -> Curve:
+        rows = by_class(self.dim)
+        count = self.outputs.numel() // self.outputs.shape[self.dim]
+        drawn = uniform_at(seed, sample, batch.start, batch.size, count // batch.size).reshape(-1).to(self.outputs)
+
+        def labels(z: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+            p = z.softmax(-1)
+            found = (p.cumsum(-1) < u.unsqueeze(-1)).sum(-1).clamp(max=z.shape[-1] - 1)
+            return nn.functional.one_hot(found, z.shape[-1]).to(z.dtype).sub_(p).neg_()
+
+        gradients = rows.map(labels, self.outputs, drawn)
+        return outer(rows, [gradients], self.weights)
+
+
+class _Gaussian:
+    """Targets with variance 1/2 around the outputs: the square error is their negative log-likelihood."""
+
+    def __init__(self, split: Split) -> None:
+        self.outputs = split.outputs[0].detach()
+        if split.targets is None or split.targets.shape != self.outputs.shape:
+            raise _refused(split)
+
+    def exact(self) -> Curve:
+        return lambda tangents: [2 * tangents[0]]
+
+    def sampled(self, batch: Batch, seed: int, sample: int) -> Curve:
+        entries = self.outputs.numel() // batch.size
+        drawn = torch.special.ndtri(uniform_at(seed, sample, batch.start, batch.size, entries)).to(self.outputs)
+        gradient = (2.0**0.5 * drawn).reshape(self.outputs.shape)
+        return outer(by_example(batch.size), [gradient], self.outputs.new_ones(batch.size))
+
+
+class _Bernoulli:
+    """Bits drawn from the sigmoid of the outputs."""
+
+    def __init__(self, split: Split) -> None:
+        self.outputs = split.outputs[0].detach()
+        criterion: Any = split.criterion
+        if criterion.pos_weight is not None:
+            raise _refused(split)
+        self.weight = None if criterion.weight is None else criterion.weight.to(self.outputs)
+
+    def exact(self) -> Curve:
+        p = self.outputs.sigmoid()
+        diagonal = p * (1 - p) if self.weight is None else p * (1 - p) * self.weight
+        return lambda tangents: [diagonal * tangents[0]]
+
+    def sampled(self, batch: Batch, seed: int, sample: int) -> Curve:
+        p = self.outputs.sigmoid()
+        entries = p.numel() // batch.size
+        drawn = uniform_at(seed, sample, batch.start, batch.size, entries).to(p).reshape(p.shape)
+        gradient = p - (drawn < p).to(p.dtype)
+        if self.weight is not None:
+            gradient = gradient * self.weight.sqrt()
+        return outer(by_example(batch.size), [gradient], p.new_ones(batch.size))
+
+
+#: Criterion -> the distribution of labels that it is the negative log-likelihood of.
+LIKELIHOODS: dict[type[nn.Module], Any] = {
+    nn.CrossEntropyLoss: _Categorical,
+    nn.NLLLoss: _Categorical,
+    nn.MSELoss: _Gaussian,
+    nn.BCEWithLogitsLoss: _Bernoulli,
+}
+
+
+def outer(rows: Rows, gradients: Sequence[torch.Tensor], weights: torch.Tensor) -> Curve:
+    """Return u -> Σ over rows of weight g <g, u>; all ``gradients`` of one row belong together."""
+
+    def curve(tangents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        inner = sum(torch.linalg.vecdot(rows.to(g), rows.to(t)) for g, t in zip(gradients, tangents, strict=True))
+        scale = (inner * weights).unsqueeze(-1)
+        return [rows.back(rows.to(g) * scale, g) for g in gradients]
+
+    return curve
+
+
+def exact(split: Split) -> Curve:
+    """Return the Fisher information of the outputs, its expectation over labels in closed form."""
+    found = closed(split, LIKELIHOODS)
+    if found is None:
+        raise _refused(split)
+    curve: Curve = found(split).exact()
+    return curve
+
+
+def sampled(split: Split, batch: Batch, seed: int, samples: int) -> Curve:
+    """Return the mean of the outer products of output gradients, for ``samples`` labels a row drawn from the model."""
+    found = closed(split, LIKELIHOODS)
+    if found is None:
+        raise _refused(split)
+    likelihood = found(split)
+    curves = [likelihood.sampled(batch, seed, sample) for sample in range(samples)]
+
+    def curve(tangents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [sum(parts) / samples for parts in zip(*(c(tangents) for c in curves), strict=True)]
+
+    return curve
+
+
+def empirical(split: Split, batch: Batch, example_weights: Any) -> Curve:
+    """Return the outer products of the output gradients at the data's own labels.
+
+    A row is a label for a categorical criterion, and an example otherwise; of a loss function each example
+    is divided by its own weight, from ``example_weights()``.
+    """
+    _, gradients = output_gradient(split)
+    if isinstance(split.criterion, CATEGORICAL):
+        assert split.targets is not None
+        weights = label_weights(split.criterion, split.outputs[0].detach(), split.targets)
+        return outer(by_class(class_dimension(split.outputs[0])), gradients, inverse(weights))
+    rows = by_example(batch.size)
+    if split.criterion is not None:
+        return outer(rows, gradients, gradients[0].new_ones(batch.size))
+    return outer(rows, gradients, inverse(example_weights().to(gradients[0])))
+
+
+def inverse(weights: torch.Tensor) -> torch.Tensor:
+    """Return 1 / weights, 0 for rows that do not count: their gradient is 0."""
+    return torch.where(weights == 0, torch.zeros_like(weights), 1 / torch.where(weights == 0, 1, weights))
