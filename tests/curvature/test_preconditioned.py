@@ -527,3 +527,16 @@ def test_of_two_models_the_one_that_is_trained() -> None:
     for trained in (p, q):
         optimizer = optim.SGD(trained.model.parameters(), lr=0.5)
         close(ls.preconditioned(H - K, optimizer).to_dense(), 0.5 * (truth(p).hessian - truth(q).hessian), 1e-12)
+
+
+def test_gauss_newton_and_the_noise_of_gradients() -> None:
+    p = problem("tied")
+    objective = ls.Objective(p.model, p.loss, p.batches())
+    optimizer = optim.SGD(p.model.parameters(), lr=0.25, weight_decay=0.5)
+    G, S = ls.GGN(objective), ls.GradientCovariance(objective)
+    decay = 0.5 * torch.eye(G.shape[0], dtype=torch.float64)
+    felt = ls.preconditioned(G, optimizer)
+    assert felt.psd
+    close(felt.to_dense(), 0.25 * (G.to_dense() + decay), 1e-12)
+    close(ls.preconditioned(S, optimizer).to_dense(), 0.25 * S.to_dense(), 1e-12)  # decay makes no noise
+    keeps_its_promises(ls.preconditioned(2 * G - S, optimizer), 0.25 * (2 * (G.to_dense() + decay) - S.to_dense()))
