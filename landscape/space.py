@@ -66,7 +66,7 @@ class Space:
     def split(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Return views of ``flat`` (n,), or of the rows of (k, n), in the parameters' shapes."""
         parts = zip(flat.split(self.sizes, dim=-1), self.shapes, strict=True)
-        return [part.reshape(*flat.shape[:-1], *shape) for part, shape in parts]
+        return [part.reshape((*flat.shape[:-1], *shape)) for part, shape in parts]
 
     def unflatten(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return views of ``flat`` (n,) by parameter name."""
