@@ -31,7 +31,7 @@ def recognised() -> Iterator[None]:
     """Raise :class:`Unsupported` where torch says that a derivative is missing; let all else through."""
     try:
         yield
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         if is_out_of_memory(error):
             raise
         words = " ".join(str(error).split())
