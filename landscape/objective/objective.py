@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -20,7 +19,7 @@ from landscape.objective.gradient import ValueAndGradient
 from landscape.objective.losses import CriterionLoss, as_loss
 from landscape.objective.metrics import metrics_named
 from landscape.objective.pieces import Pieces
-from landscape.objective.point import Batch, BoundLoss, Point
+from landscape.objective.point import Batch, BoundLoss, Point, by_name
 from landscape.objective.refusals import counted, finite, refuse_constant, same_size
 from landscape.objective.regularizer import as_regularizer
 from landscape.objective.sampling import chosen
@@ -141,26 +140,16 @@ class Objective:
             if name not in self._selected:
                 fixed[name] = self._placed(p.detach().clone() if p.requires_grad else p.detach())
         buffers = {name: self._placed(b.detach().clone()) for name, b in self.model.named_buffers()}
-        return Point(self.vector() if at is None else self._vector_of(at, fixed, buffers), fixed, buffers)
+        if at is None:
+            return Point(self.vector(), fixed, buffers)
+        for other in (fixed, buffers):
+            other |= {name: self._placed(t.detach().clone()) for name, t in by_name(at).items() if name in other}
+        return Point(self.space.flatten(by_name(at) or [torch.as_tensor(at)]), fixed, buffers)
 
     @torch.inference_mode(False)
     def vector(self) -> torch.Tensor:
         """Return a copy of the selected parameters as one flat vector (n,)."""
         return self.space.flatten([p.detach() for p in self._selected.values()]).clone()
-
-    def _vector_of(self, at: Any, *others: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the selected parameters of ``at`` as a vector; what else it names goes into ``others``."""
-        if isinstance(at, torch.Tensor | np.ndarray):
-            return self.space.flatten([torch.as_tensor(at)])
-        if not isinstance(at, Mapping):
-            raise InputError(
-                "a point must be a flat vector or tensors by parameter name",
-                got=type(at).__name__,
-                fix="pass for example at=other_model.state_dict()",
-            )
-        for other in others:
-            other |= {name: self._placed(t.detach().clone()) for name, t in at.items() if name in other}
-        return self.space.flatten(at)
 
     # -- the one pass over the data ---------------------------------------------------------------
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
 
+from landscape.errors import InputError
 from landscape.objective.examples import rows_of
 from landscape.objective.regularizer import Regularizer
 from landscape.objective.terms import Loss, Split, Terms
@@ -36,6 +38,19 @@ class Point:
     def moved(self, vector: torch.Tensor) -> Point:
         """Return the same point with other selected parameters."""
         return Point(vector, self.fixed, self.buffers)
+
+
+def by_name(at: Any) -> Mapping[str, torch.Tensor]:
+    """Return the tensors of a point that is given by name, and none of one that is a flat vector."""
+    if isinstance(at, torch.Tensor | np.ndarray):
+        return {}
+    if not isinstance(at, Mapping):
+        raise InputError(
+            "a point must be a flat vector or tensors by parameter name",
+            got=type(at).__name__,
+            fix="pass for example at=other_model.state_dict()",
+        )
+    return at
 
 
 class BoundLoss(nn.Module):

@@ -164,8 +164,8 @@ def test_estimates_within_a_factor_of_one_and_a_half(
             op @ block
         return time.perf_counter() - began
 
-    pairs = [(objective.estimate_cost(hessian(), products, columns), work()) for _ in range(3)]
-    cost, seconds = sorted(pairs, key=lambda pair: pair[0].seconds / pair[1])[1]  # the machine has other work as well
+    pairs = [(objective.estimate_cost(hessian(), products, columns), work()) for _ in range(5)]
+    cost, seconds = sorted(pairs, key=lambda pair: pair[0].seconds / pair[1])[2]  # the machine has other work as well
     with peak_memory(objective.device) as peak:
         op = hessian()
         for block in blocks[:2]:
