@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from landscape.seeds import seed_torch
-from tests.problems import N, Problem
+from tests.problems import N, Problem, problem
 
 Tensor = torch.Tensor
 
@@ -59,7 +59,7 @@ class Row:
     def weight(self) -> float:
         """What torch itself divides by in a mean, asked of it at outputs where the loss is not 0."""
         probe = torch.linspace(0.3, 0.7, self.outputs.numel(), dtype=torch.float64).view(self.outputs.shape)
-        mean = "batchmean" if self.criterion.reduction == "batchmean" else "mean"
+        mean = "batchmean" if isinstance(self.criterion, nn.KLDivLoss) else "mean"
         ratio = _reduced(self.criterion, "sum")(probe, self.target) / _reduced(self.criterion, mean)(probe, self.target)
         return 0.0 if ratio.isnan() else float(ratio)
 
@@ -256,6 +256,7 @@ class Dense:
             outputs = self.outputs[i : i + 1]
             if isinstance(self.criterion, nn.Module):
                 mean, weight = self.criterion(outputs, y[None]), Row(self.criterion, i, outputs, y[None]).weight
+                weight = 1.0 if self.criterion.reduction == "sum" else weight
             else:
                 returned = self.criterion(lambda _, z=outputs: z, (self.problem.inputs[i : i + 1], y[None]))
                 mean, weight = returned if isinstance(returned, tuple) else (returned, 1.0)
@@ -266,6 +267,12 @@ class Dense:
     @staticmethod
     def _outer(v: Tensor) -> Tensor:
         return v[:, None] * v
+
+
+@lru_cache(maxsize=64)
+def known(model: str, loss: str) -> Dense:
+    """Return the matrices of a problem in eval mode, where batches do not matter; made once for several operators."""
+    return Dense(problem(model, loss))
 
 
 @dataclass

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 import landscape as ls
 from landscape.curvature import LinearOperator
-from tests.problems import LOSSES, MODELS, OWN, TASKS
+from tests.problems import LOSSES, TASKS
 from tests.reference import Dense
 
 Tensor = torch.Tensor
@@ -17,36 +17,52 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Case:
-    """An operator of an objective, the reference's products, and where it is not defined."""
+    """An operator of an objective, the reference's products, and what it is defined for."""
 
     make: Callable[..., LinearOperator]
-    expected: Callable[[Dense, Tensor], Tensor]
-    without: tuple[str, ...] = ()  # models, losses and tasks
+    expected: Callable[[Dense, Tensor], Tensor] | None  # nothing for one that draws
+    losses: Sequence[str] = tuple(LOSSES)
+    tasks: Sequence[str] = tuple(TASKS)
     by_order: bool = False  # whether the order of the examples plays a part
-
-    @property
-    def models(self) -> list[str]:
-        return [m for m in MODELS if m not in self.without]
-
-    @property
-    def losses(self) -> list[str]:
-        return [l for l in LOSSES if l not in self.without]
-
-    @property
-    def tasks(self) -> list[tuple[str, str]]:
-        return [(t, OWN) for t in TASKS if t not in self.without]
+    by_example: bool = False  # whether examples must not act on each other
 
 
-def _hessian(backend: str, *without: str) -> Case:
-    # torch has no second derivative of the margins
-    missing = ("label margin", "margin", *without)
-    return Case(lambda o: ls.Hessian(o, backend=backend), lambda d, V: d.hessian_times(V), missing)
+def _without(*losses: str) -> list[str]:
+    return [l for l in LOSSES if l not in losses]
+
+
+TWICE = _without("label margin", "margin")  # torch has no second derivative of these
+LIKELIHOODS = [l for l in LOSSES if l.startswith(("cross-entropy", "function", "likelihood", "square"))]
+LIKELIHOODS.append("binary, logits, weighted")
+LABELLED = ["language model", "segmentation", "sequence"]
+
+
+def _hessian(backend: str, losses: Sequence[str] = TWICE) -> Case:
+    return Case(lambda o: ls.Hessian(o, backend=backend), lambda d, V: d.hessian_times(V), losses)
+
+
+def _ggn(backend: str) -> Case:
+    return Case(lambda o: ls.GGN(o, backend=backend), lambda d, V: d.ggn @ V, TWICE)
+
+
+def _fisher(backend: str) -> Case:
+    return Case(lambda o: ls.Fisher(o, backend=backend), lambda d, V: d.fisher @ V, LIKELIHOODS, LABELLED)
 
 
 OPERATORS: dict[str, Case] = {
     "Hessian, autograd": _hessian("autograd"),
-    "Hessian, forward": _hessian("forward", "huber", "soft margin"),
+    "Hessian, forward": _hessian("forward", _without("label margin", "margin", "huber", "soft margin")),
     "Hessian, difference": _hessian("difference"),
+    "GGN, forward": _ggn("forward"),
+    "GGN, autograd": _ggn("autograd"),
+    "Fisher, forward": _fisher("forward"),
+    "Fisher, autograd": _fisher("autograd"),
+    "Fisher, empirical": Case(lambda o: ls.Fisher(o, kind="empirical"), lambda d, V: d.empirical_fisher @ V),
+    "Fisher, mc": Case(lambda o: ls.Fisher(o, kind="mc", samples=2), None, LIKELIHOODS, LABELLED, by_order=True),
+    "GradientCovariance": Case(ls.GradientCovariance, lambda d, V: d.gradient_covariance @ V, by_example=True),
+    "Jacobian": Case(ls.Jacobian, lambda d, V: d.jacobian @ V, by_order=True),
+    "Jacobian, adjoint": Case(lambda o: ls.Jacobian(o).T, lambda d, V: d.jacobian.T @ V, by_order=True),
+    "NTK": Case(ls.NTK, lambda d, V: d.ntk @ V, by_order=True),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import landscape as ls
+from tests.curvature.contract import block
 from tests.harmless import harmless
 from tests.problems import N, Problem, problem
 from tests.reference import close, truth
@@ -27,19 +29,32 @@ def ours(p: Problem, **options: Any) -> torch.Tensor:
 # -- they agree where they are right --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("model", "loss"),
-    [("mlp", "cross-entropy"), ("convolution", "cross-entropy"), ("tied", "square"), ("tied", "square, sum")],
-)
-def test_curvlinops(model: str, loss: str) -> None:
+#: their operators -> ours, and the losses that their scale is right for. Theirs weigh batches by examples: right for
+#: losses whose mean divides by examples or outputs. A row of their empirical Fisher is an example, as here.
+CURVLINOPS: dict[str, tuple[Callable[[ls.Objective], Any], list[str]]] = {
+    "HessianLinearOperator": (
+        ls.Hessian,
+        ["cross-entropy", "cross-entropy, smoothed", "square", "square, sum", "huber"],
+    ),
+    "GGNLinearOperator": (ls.GGN, ["cross-entropy", "cross-entropy, smoothed", "square", "square, sum", "poisson"]),
+    "EFLinearOperator": (lambda o: ls.Fisher(o, kind="empirical"), ["cross-entropy", "square", "square, sum"]),
+    "JacobianLinearOperator": (ls.Jacobian, ["cross-entropy"]),
+    "TransposedJacobianLinearOperator": (lambda o: ls.Jacobian(o).T, ["cross-entropy"]),
+}
+
+
+@pytest.mark.parametrize("model", ["mlp", "convolution", "tied"])
+@pytest.mark.parametrize(("theirs", "loss"), [(name, loss) for name in CURVLINOPS for loss in CURVLINOPS[name][1]])
+def test_curvlinops(theirs: str, loss: str, model: str) -> None:
     curvlinops = pytest.importorskip("curvlinops")
     p = problem(model, loss)
     p.model.eval()
     params = [q for q in p.model.parameters() if q.requires_grad]
-    theirs = curvlinops.HessianLinearOperator(p.model, p.loss, params, p.batches(), check_deterministic=False)
-    n = sum(q.numel() for q in params)
-    V = torch.randn(n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    close(ls.Hessian(ls.Objective(p.model, p.loss, p.batches())) @ V, theirs @ V, 1e-11)
+    loss_function = () if "Jacobian" in theirs else (p.loss,)
+    operator = getattr(curvlinops, theirs)(p.model, *loss_function, params, p.batches(), check_deterministic=False)
+    op = CURVLINOPS[theirs][0](ls.Objective(p.model, p.loss, p.batches()))
+    V = block(op.shape[1])
+    close(op @ V, operator @ V, 1e-11)
 
 
 def test_pyhessian() -> None:

@@ -17,9 +17,17 @@ from tests.reference import Dense
 ALLOWED = {torch.float32: 1e-5, torch.bfloat16: 0.1, torch.float16: 0.02}
 
 
-@pytest.mark.parametrize("model", ["linear", "mlp", "convolution", "attention", "adapted"])
-@pytest.mark.parametrize("dtype", ALLOWED, ids=str)
-@pytest.mark.parametrize("name", OPERATORS)
+MODELS = ["linear", "mlp", "convolution", "attention", "adapted"]
+KNOWN = [name for name, case in OPERATORS.items() if case.expected]
+CASES = [
+    (name, dtype, MODELS[(i + j + k) % len(MODELS)])
+    for i, name in enumerate(KNOWN)
+    for j, dtype in enumerate(ALLOWED)
+    for k in (0, 2)
+]
+
+
+@pytest.mark.parametrize(("name", "dtype", "model"), CASES)
 def test_products_are_as_good_as_the_format(name: str, dtype: torch.dtype, model: str) -> None:
     case, p = OPERATORS[name], problem(model).to(dtype)
     objective = ls.Objective(p.model, p.loss, p.batches())
