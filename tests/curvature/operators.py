@@ -32,17 +32,18 @@ def _without(*losses: str) -> list[str]:
 
 
 TWICE = _without("label margin", "margin")  # torch has no second derivative of these
+FORWARD = _without("label margin", "margin", "huber", "soft margin")  # nor, in dual numbers, of these
 LIKELIHOODS = [l for l in LOSSES if l.startswith(("cross-entropy", "function", "likelihood", "square"))]
 LIKELIHOODS.append("binary, logits, weighted")
 LABELLED = ["language model", "segmentation", "sequence"]
 
 
-def _hessian(backend: str, losses: Sequence[str] = TWICE) -> Case:
-    return Case(lambda o: ls.Hessian(o, backend=backend), lambda d, V: d.hessian_times(V), losses)
+def _hessian(backend: str, losses: Sequence[str] = TWICE, **options: str) -> Case:
+    return Case(lambda o: ls.Hessian(o, backend=backend, **options), lambda d, V: d.hessian_times(V), losses)
 
 
-def _ggn(backend: str) -> Case:
-    return Case(lambda o: ls.GGN(o, backend=backend), lambda d, V: d.ggn @ V, TWICE)
+def _ggn(backend: str, **options: str) -> Case:
+    return Case(lambda o: ls.GGN(o, backend=backend, **options), lambda d, V: d.ggn @ V, TWICE)
 
 
 def _fisher(backend: str) -> Case:
@@ -51,9 +52,12 @@ def _fisher(backend: str) -> Case:
 
 OPERATORS: dict[str, Case] = {
     "Hessian, autograd": _hessian("autograd"),
-    "Hessian, forward": _hessian("forward", _without("label margin", "margin", "huber", "soft margin")),
+    "Hessian, autograd, batched": _hessian("autograd", columns="batch"),
+    "Hessian, forward": _hessian("forward", FORWARD),
+    "Hessian, forward, batched": _hessian("forward", FORWARD, columns="batch"),
     "Hessian, difference": _hessian("difference"),
     "GGN, forward": _ggn("forward"),
+    "GGN, forward, batched": _ggn("forward", columns="batch"),
     "GGN, autograd": _ggn("autograd"),
     "Fisher, forward": _fisher("forward"),
     "Fisher, autograd": _fisher("autograd"),

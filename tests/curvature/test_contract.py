@@ -12,7 +12,7 @@ import torch
 import landscape as ls
 from tests.curvature.contract import block, keeps_its_promises
 from tests.curvature.operators import OPERATORS, agree
-from tests.problems import MODELS, OWN, SIZES, N, problem
+from tests.problems import LOSSES, MODELS, OWN, SIZES, N, Problem, problem
 from tests.reference import Dense, known
 
 BATCHES: dict[str, Any] = {"one batch": N, "batches": SIZES}
@@ -94,3 +94,30 @@ def test_the_same_bytes_every_time(name: str) -> None:
         found += [op @ V, op @ V]
         torch.rand(3)  # the caller's random numbers play no part
     assert all(torch.equal(product, found[0]) for product in found)
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATORS if name != "Hessian, difference"])
+def test_a_loss_that_it_is_not_defined_for_is_refused_in_words(name: str) -> None:
+    for loss in set(LOSSES) - set(OPERATORS[name].losses):
+        p = problem("linear", loss)
+        op = OPERATORS[name].make(ls.Objective(p.model, p.loss, p.batches()))
+        with pytest.raises(ls.errors.InputError) as caught:
+            op @ block(op.shape[1])
+        assert "\n" not in str(caught.value)
+
+
+def test_differences_need_no_second_derivative() -> None:
+    """Torch cannot differentiate this margin twice; written out, it can."""
+    p = problem("mlp", "margin")
+
+    def written_out(model: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        z = model(x)
+        margins = (1 - z.gather(1, y[:, None]) + z).clamp(min=0) ** 2 * p.loss.weight[y][:, None]
+        return margins.scatter(1, y[:, None], 0.0).mean(1).mean()
+
+    smooth = Problem(p.model, p.loss, p.inputs, p.targets, written_out)
+    for backend in ("difference", "auto"):
+        op = ls.Hessian(ls.Objective(p.model, p.loss, p.batches()), backend=backend)
+        V = block(op.shape[1])
+        agree(op, op @ V, Dense(smooth).hessian_times(V), 1e-11)
+        assert op.backend == "difference"
