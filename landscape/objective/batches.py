@@ -43,9 +43,11 @@ class Batches:
         self.bytes = 0  # of all tensors
         self.count: int | None = None  # batches, known after the first pass
         self.seconds = 0.0  # that the last pass waited for the source
+        self.passes = 0  # over the data, begun so far
         check_source(self._source)
 
     def __iter__(self) -> Iterator[Any]:
+        self.passes += 1
         for batch in self._moved(self._read()) if self._held is None else self._resident(self._held):
             tensors = tensors_of(batch)
             versions = [t._version for t in tensors]

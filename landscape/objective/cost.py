@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from landscape.objective.batches import Batches
     from landscape.objective.objective import Objective
 
-REPEATS = 3  # timed products, of which the median counts
+REPEATS = 5  # trials, of which the median counts
 ENOUGH = 0.5  # seconds after which none is repeated
 SHORT = 0.05  # seconds of a pass over one batch in which the work beside the batch shows
+PLAIN = 0.4  # part of a pass over one batch that does not grow with the data
 
 
 @dataclass(frozen=True)
@@ -67,25 +68,32 @@ def estimate(objective: Objective, op: Any, products: int, columns: int) -> Cost
         own = _copied(op, objectives, {})
         return lambda: own @ block
 
+    waits = [batches.seconds if batches.place == "none" else 0.0 for batches in data]
+
+    def waited() -> float:
+        """Return the seconds that the sources would have taken for all passes so far."""
+        return sum(batches.passes * wait for batches, wait in zip(data, waits, strict=True))
+
+    estimates: list[float] = []
     with _first_batches(data, 1) as examples:
+        share = sum(batches.examples for batches in data) / max(1, examples)
         trial()()  # what is done once for an objective, its checks, is done now
-        first, later = _timed(trial)
-    fixed = 0.0
-    with _first_batches(data, 2 if many else 1):
-        with peak_memory(objective.device) as peak:
+        began = time.perf_counter()
+        while not estimates or (len(estimates) < REPEATS and time.perf_counter() - began < ENOUGH):
+            twice = once = _timed(trial(), waited)
+            if many and (once[1].seconds < SHORT or once[0].seconds > 2 * once[1].seconds):
+                with _first_batches(data, 2):  # what does not grow with the data shows beside a second batch
+                    twice = _timed(trial(), waited)
+            first, later = (_scaled(*times, share) for times in zip(once, twice, strict=True))
+            estimates.append(first + (calls - 1) * later)
+        with _first_batches(data, 2 if many else 1), peak_memory(objective.device) as peak:
             product = trial()
             product()
             if not many:  # a graph may be kept
                 product()
-        if many and later < SHORT:
-            twice = median(_seconds(product) for _ in range(REPEATS))
-            fixed = min(max(0.0, 2 * later - twice), later)
-        del product
-    share = sum(batches.examples for batches in data) / max(1, examples)
-    read = sum(batches.seconds for batches in data if batches.place == "none")
-    seconds = (first - fixed) * share + fixed + (calls - 1) * ((later - fixed) * share + fixed) + calls * read
+            del product
     stays = sum(_resident(o) for o in objectives) + block.numel() * block.element_size()
-    return CostEstimate(seconds, peak.bytes + stays, products, sum(batches.count or 0 for batches in data))
+    return CostEstimate(median(estimates), peak.bytes + stays, products, sum(batches.count or 0 for batches in data))
 
 
 @contextmanager
@@ -97,16 +105,32 @@ def _first_batches(data: list[Batches], times: int) -> Iterator[int]:
         yield sum(stack.enter_context(batches.limited(times)) for batches in data)
 
 
-def _timed(trial: Callable[[], Callable[[], Any]]) -> tuple[float, float]:
-    """Return the seconds of a first product and of a later one, medians of a few."""
-    firsts: list[float] = []
-    laters: list[float] = []
-    began = time.perf_counter()
-    while not firsts or (len(firsts) < REPEATS and time.perf_counter() - began < ENOUGH):
-        product = trial()
-        firsts.append(_seconds(product))
-        laters.append(_seconds(product))
-    return median(firsts), median(laters)
+@dataclass(frozen=True)
+class _Time:
+    """Seconds that a product took, and those that it would have waited for data which are not held."""
+
+    seconds: float
+    waited: float
+
+
+def _timed(product: Callable[[], Any], waited: Callable[[], float]) -> tuple[_Time, _Time]:
+    """Return the time of a first product and of a later one."""
+    times = []
+    for _ in range(2):
+        before = waited()
+        times.append(_Time(_seconds(product), waited() - before))
+    return times[0], times[1]
+
+
+def _scaled(once: _Time, twice: _Time, share: float) -> float:
+    """Return the seconds over ``share`` times the first batch, given those over it once and twice."""
+    if twice is once:  # not measured: all of it grows with the data
+        return once.seconds * share + once.waited
+    fixed = 2 * once.seconds - twice.seconds
+    if fixed < PLAIN * once.seconds:  # a difference of two noisy times is believed only when it is large
+        return twice.seconds * share / 2 + once.waited
+    fixed = min(fixed, once.seconds)
+    return fixed + (once.seconds - fixed) * share + once.waited
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch.autograd.profiler import profile
 
+from landscape.errors import InputError
+
 
 class Peak:
     """``bytes``: the most that was in use at one time in the block, beyond what was in use when it began."""
@@ -34,6 +36,8 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         finally:
             peak.bytes = torch.cuda.max_memory_allocated(device) - before
         return
+    if torch.autograd._profiler_enabled():
+        raise InputError("memory cannot be measured inside torch's profiler", fix="measure before or after it")
     with _silent(), profile(profile_memory=True, use_kineto=False) as profiler:
         yield peak
     result = profiler.kineto_results

@@ -53,6 +53,21 @@ def test_an_operator_made_of_operators() -> None:
     assert cost.batches == 5
 
 
+def test_waiting_for_data_counts_in_every_pass() -> None:
+    class Slow:
+        def __iter__(self) -> Any:
+            for batch in problem("mlp").batches():
+                time.sleep(0.02)
+                yield batch
+
+    p = problem("mlp")
+    objective = ls.Objective(p.model, p.loss, Slow(), cache="none")
+    H = ls.Hessian(objective)
+    one, two = (objective.estimate_cost(op, products=10).seconds for op in (H, H @ H))
+    assert one >= 10 * 0.06
+    assert two >= 20 * 0.06
+
+
 def test_memory_grows_with_what_is_asked() -> None:
     p = problem("mlp")
     objective = ls.Objective(p.model, p.loss, p.batches())

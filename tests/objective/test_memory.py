@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 import landscape as ls
-from landscape.errors import MemoryLimitError, is_out_of_memory
+from landscape.errors import InputError, MemoryLimitError, is_out_of_memory
 from landscape.objective.footprint import peak_memory
 from tests.harmless import harmless
 from tests.problems import problem
@@ -172,6 +172,12 @@ def test_measuring_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
         torch.zeros(4)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
+
+
+def test_inside_torchs_own_profiler() -> None:
+    block = peak_memory(torch.device("cpu"))
+    with torch.autograd.profiler.profile(use_kineto=False), pytest.raises(InputError, match="inside torch's profiler"):
+        block.__enter__()
 
 
 def test_the_peak_of_a_block_that_fails() -> None:
