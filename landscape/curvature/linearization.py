@@ -9,7 +9,7 @@ import torch
 
 from landscape.curvature.dual import dual_level, duals, tangents
 from landscape.curvature.twice import Twice
-from landscape.curvature.unsupported import recognised
+from landscape.curvature.unsupported import recognised, refuse_once
 from landscape.errors import InputError
 from landscape.objective import Batch, Objective
 
@@ -19,7 +19,8 @@ Function = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 class Linearization(ABC):
     """J and Jᵀ of one batch's outputs by the selected parameters.
 
-    The forward graph is made once and serves all products with Jᵀ.
+    The forward graph is made once and serves all products with Jᵀ. ``random`` says whether making it drew random
+    numbers.
     """
 
     words: str
@@ -29,6 +30,7 @@ class Linearization(ABC):
         self._leaves = batch.leaves()
         with twice:
             self.split = batch.split(self._leaves)
+        self.random = batch.drew()
         self.outputs = self.split.outputs
         self._curved = [i for i, output in enumerate(self.outputs) if output.requires_grad]
         if not self._curved:
@@ -99,6 +101,7 @@ class Reverse(Linearization):
     def __init__(self, batch: Batch, twice: Twice) -> None:
         super().__init__(batch, twice)
         outputs = [self.outputs[i] for i in self._curved]
+        refuse_once(outputs)
         with recognised():
             self._dummies = [torch.zeros_like(output, requires_grad=True) for output in outputs]
             rows = torch.autograd.grad(outputs, self._leaves, self._dummies, create_graph=True, allow_unused=True)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from landscape.curvature.rows import by_class, class_dimension, normalised_dimension, target_mass
-from landscape.curvature.unsupported import recognised
+from landscape.curvature.unsupported import recognised, refuse_once
 from landscape.objective.terms import Split
 
 Curve = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
@@ -102,6 +102,8 @@ def output_gradient(split: Split, *, create_graph: bool = False) -> tuple[list[t
     leaves = [output.detach().requires_grad_() for output in split.outputs]
     with torch.enable_grad():
         numerator = split.terms(leaves).numerator
+    if create_graph:
+        refuse_once([numerator])
     if not numerator.requires_grad:
         return leaves, [torch.zeros_like(leaf) for leaf in leaves]
     return leaves, list(torch.autograd.grad(numerator, leaves, create_graph=create_graph, materialize_grads=True))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from landscape.curvature.backends.base import Backend, constant
-from landscape.curvature.unsupported import recognised
+from landscape.curvature.unsupported import recognised, refuse_once
 from landscape.objective import Batch
 
 Graph = tuple[list[torch.Tensor], list[torch.Tensor], "torch.Tensor | float"]
@@ -49,6 +49,7 @@ class Autograd(Backend):
         leaves = batch.leaves()
         with self.twice:
             terms = batch.terms(leaves)
+        refuse_once([terms.numerator])
         gradients = batch.gradient(terms, leaves, create_graph=True)
         return None if gradients is None else (leaves, gradients, constant(terms.weight))
 
