@@ -96,6 +96,11 @@ def seed_torch(seed: int, *index: int) -> None:
             device_generator.manual_seed(value)
 
 
+def torch_states(device: torch.device) -> list[torch.Tensor]:
+    """Return the states of torch's global generators, that of the host and that of an accelerator ``device``."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
 def seed_all(seed: int, *index: int) -> None:
     """Seed Python's, NumPy's and torch's global generators; call it inside :func:`preserved_rng` only."""
     seed_torch(seed, *index)

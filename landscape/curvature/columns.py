@@ -39,12 +39,16 @@ class Columns:
         self._batched = {"loop": False, "batch": True}.get(choice)
         self.words = "columns batched" if self._batched else ""
 
-    def __call__(self, block: torch.Tensor, one: Product, many: Product) -> torch.Tensor:
+    def __call__(self, block: torch.Tensor, one: Product, many: Product | None) -> torch.Tensor:
         """Return the products with the columns of ``block`` (n, k).
 
-        ``one`` maps a vector (n,) to a vector; ``many`` maps vectors (k, n) to vectors (k, n).
+        ``one`` maps a vector (n,) to a vector; ``many`` maps vectors (k, n) to vectors (k, n), and is ``None``
+        for a loss that draws random numbers: under ``torch.func`` these would be others.
         """
         count = block.shape[1]
+        if many is None:
+            self.words = "columns looped: the loss draws random numbers" if count > 1 else self.words
+            return torch.stack([one(v.contiguous()) for v in block.unbind(1)], dim=1)
         if self._batched is None and count >= FEW and torch.are_deterministic_algorithms_enabled():
             self._batched = False
         if self._batched is None and count >= FEW:

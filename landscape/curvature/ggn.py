@@ -52,7 +52,7 @@ class OutputCurvature(ObjectiveOperator):
             def many(vectors: torch.Tensor) -> torch.Tensor:
                 return linear.vjp(torch.func.vmap(curve)(linear.jvps(vectors)))
 
-            return [self._weight(linear.split, batch), self._columns(block, one, many)]
+            return [self._weight(linear.split, batch), self._columns(block, one, None if linear.random else many)]
 
         weight, product = objective.sum(per_batch, self.point, math_attention=True)
         return (product / self._total(weight)).to(self.space.dtype)

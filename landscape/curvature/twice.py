@@ -19,6 +19,9 @@ def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor
 #: torch function -> the same in elementary operations
 ELEMENTARY = {torch._weight_norm: _weight_norm}
 
+# a mode does not see what functions that are written in Python call
+_ATTENTION = {functional.scaled_dot_product_attention, functional.multi_head_attention_forward}
+
 
 class Twice(TorchFunctionMode):
     """Inside the block, the loss is written in functions that can be differentiated twice.
@@ -34,5 +37,5 @@ class Twice(TorchFunctionMode):
         self.attention = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.attention = self.attention or func is functional.scaled_dot_product_attention
+        self.attention = self.attention or func in _ATTENTION
         return ELEMENTARY.get(func, func)(*args, **(kwargs or {}))

@@ -17,7 +17,7 @@ from landscape.errors import InputError
 from landscape.objective.examples import rows_of
 from landscape.objective.regularizer import Regularizer
 from landscape.objective.terms import Loss, Split, Terms
-from landscape.seeds import seed_torch
+from landscape.seeds import seed_torch, torch_states
 from landscape.space import Space
 
 T = TypeVar("T")
@@ -137,6 +137,12 @@ class Batch:
         seed_torch(self._seed, self.index)
         answer: T = functional_call(self._bound, state, (ask,))
         return answer
+
+    def drew(self) -> bool:
+        """Whether the pass of this batch that was just made drew from torch's global generators; seeds them anew."""
+        after = torch_states(self.space.device)
+        seed_torch(self._seed, self.index)
+        return not all(torch.equal(a, b) for a, b in zip(after, torch_states(self.space.device), strict=True))
 
     def gradient(
         self, terms: Terms, leaves: Sequence[torch.Tensor], *, create_graph: bool = False

@@ -14,6 +14,7 @@ class Forward(Backend):
     """Each column costs a forward and a backward pass in dual numbers; no graph of the gradient is needed."""
 
     name = "forward"
+    _random: bool | None = None
 
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
         """Return the products with the columns of ``block`` (n, k)."""
@@ -24,7 +25,11 @@ class Forward(Backend):
             nonlocal depends
             seen: list[tuple[torch.Tensor | float, bool]] = []
             with recognised():
-                product = self.columns(block, lambda v: self._dual(batch, v, seen), lambda vs: self._mapped(batch, vs))
+                product = self.columns(
+                    block,
+                    lambda v: self._dual(batch, v, seen),
+                    None if self._draws(batch) else lambda vs: self._mapped(batch, vs),
+                )
             if not seen:  # all columns were batched
                 terms = batch.terms()
                 seen.append((constant(terms.weight), terms.numerator.requires_grad))
@@ -34,6 +39,14 @@ class Forward(Backend):
         weight, product = objective.sum(per_batch, self.point, math_attention=True)
         objective.check_depends(depends)
         return (product / objective.total(weight)).to(objective.space.dtype)
+
+    def _draws(self, batch: Batch) -> bool:
+        """Whether the loss draws random numbers, found out once."""
+        if self._random is None:
+            with torch.no_grad():
+                batch.terms()
+            self._random = batch.drew()
+        return self._random
 
     def _dual(self, batch: Batch, v: torch.Tensor, seen: list[tuple[torch.Tensor | float, bool]]) -> torch.Tensor:
         """Return the product with ``v`` (n,); the batch's weight, and whether it has a gradient, go into ``seen``."""
