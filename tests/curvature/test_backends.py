@@ -364,3 +364,15 @@ def test_a_kept_graph_outlives_interrupts(name: str) -> None:
         op @ V
     trap.raises = False
     assert torch.equal(op @ V, expected)
+
+
+@pytest.mark.parametrize("make", [ls.Hessian, ls.GGN])
+@pytest.mark.parametrize("backend", EXACT)
+def test_columns_of_a_loss_that_draws_have_the_same_masks(make: Any, backend: str) -> None:
+    """Under torch.func dropout draws other numbers: batched columns would be of another loss."""
+    p = problem("dropped")
+    looped, batched = (make(objective(p, mode="train"), backend=backend, columns=how) for how in ("loop", "batch"))
+    V = block(looped.shape[0], 4)
+    close(batched @ V, looped @ V, 1e-12)
+    again = make(objective(p, mode="train"), columns="batch")
+    close(again @ V, looped @ V, 1e-12)
