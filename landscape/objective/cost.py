@@ -30,16 +30,30 @@ PLAIN = 0.4  # part of a pass over one batch that does not grow with the data
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What ``products`` products over ``batches`` batches will take: ``seconds`` and ``peak_bytes``."""
+    """What ``products`` products over ``batches`` batches will take: ``seconds`` and ``peak_bytes``.
+
+    ``backend`` says how products are made and why not in other ways; ``time`` and ``memory`` are in words.
+    """
 
     seconds: float
     peak_bytes: int
     products: int
     batches: int
+    backend: str = ""
+
+    @property
+    def time(self) -> str:
+        """The seconds in words, such as "12 s"."""
+        return _time(self.seconds)
+
+    @property
+    def memory(self) -> str:
+        """The peak in words, such as "1.3 GB"."""
+        return _size(self.peak_bytes)
 
     def __str__(self) -> str:
         plural = "" if self.products == 1 else "s"
-        return f"{self.products} product{plural}: about {_time(self.seconds)} and {_size(self.peak_bytes)}"
+        return f"{self.products} product{plural}: about {self.time} and {self.memory}"
 
 
 def estimate(objective: Objective, op: Any, products: int, columns: int) -> CostEstimate:
@@ -77,7 +91,10 @@ def estimate(objective: Objective, op: Any, products: int, columns: int) -> Cost
     estimates: list[float] = []
     with _first_batches(data, 1) as examples:
         share = sum(batches.examples for batches in data) / max(1, examples)
-        trial()()  # what is done once for an objective, its checks, is done now
+        own = _copied(op, objectives, {})
+        own @ block  # what is done once for an objective, its checks, is done now
+        backend = _backend(own)
+        del own
         began = time.perf_counter()
         while not estimates or (len(estimates) < REPEATS and time.perf_counter() - began < ENOUGH):
             twice = once = _timed(trial(), waited)
@@ -93,7 +110,14 @@ def estimate(objective: Objective, op: Any, products: int, columns: int) -> Cost
                 product()
             del product
     stays = sum(_resident(o) for o in objectives) + block.numel() * block.element_size()
-    return CostEstimate(median(estimates), peak.bytes + stays, products, sum(batches.count or 0 for batches in data))
+    batches = sum(part.count or 0 for part in data)
+    return CostEstimate(median(estimates), peak.bytes + stays, products, batches, backend)
+
+
+def _backend(op: Any) -> str:
+    """Return how the products of ``op`` were made, and why other ways were given up."""
+    facts = op.provenance() if hasattr(op, "provenance") else {}
+    return "; ".join(facts[key] for key in ("backend", "backends that failed") if key in facts)
 
 
 @contextmanager

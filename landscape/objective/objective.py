@@ -319,8 +319,8 @@ class Objective:
         Returns
         -------
         CostEstimate
-            ``seconds``, ``peak_bytes``, ``products``, ``batches``; as text "20 products: about 12 s and
-            1.3 GB". The peak counts tensors: parameters, held data, vectors and what passes need for a time.
+            ``seconds``, ``peak_bytes``, ``products``, ``batches``, ``backend``; as text "20 products: about 12 s
+            and 1.3 GB". The peak counts tensors: parameters, held data, vectors and what passes need for a time.
 
         Notes
         -----

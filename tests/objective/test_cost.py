@@ -44,6 +44,21 @@ def test_an_estimate_changes_nothing(sizes: tuple[int, ...], cache: str) -> None
     assert torch.equal(H @ v, product)
 
 
+def test_it_says_how_products_are_made() -> None:
+    p = problem("mlp")
+    objective = ls.Objective(p.model, p.loss, p.batches())
+    H = ls.Hessian(objective)
+    cost = objective.estimate_cost(H, products=20)
+    assert cost.backend == "autograd (reverse over reverse)"
+    assert str(cost) == f"20 products: about {cost.time} and {cost.memory}"
+    torch_has_no_second = problem("linear", "margin")
+    objective = ls.Objective(torch_has_no_second.model, torch_has_no_second.loss, torch_has_no_second.batches())
+    backend = objective.estimate_cost(ls.Hessian(objective)).backend
+    assert backend.startswith("difference (central differences of the gradient")
+    assert "; autograd: no derivative of" in backend
+    assert objective.estimate_cost(torch.eye(3)).backend == ""
+
+
 def test_an_operator_made_of_operators() -> None:
     p, q = problem("mlp"), problem("mlp")
     a, b = ls.Objective(p.model, p.loss, p.batches()), ls.Objective(p.model, p.loss, q.batches()[:2])
