@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from landscape.errors import InputError
+from landscape.errors import InputError, NonFiniteError
 from landscape.objective import Objective, Point
 from landscape.seeds import normal
 
@@ -26,7 +26,7 @@ def check_symmetric(
 
     ``bound`` gives, after the first product, the relative error of products and the length of a unit vector's
     product from which on it is meant. Raises :class:`~landscape.errors.InputError` with the parameters whose
-    own blocks are not symmetric.
+    own blocks are not symmetric, and :class:`~landscape.errors.NonFiniteError` for products with a NaN.
     Cost: four products of the first batch.
     """
     if what in objective.checked:
@@ -36,6 +36,16 @@ def check_symmetric(
     block = torch.stack(columns, dim=1)
     with _first_batch(objective, point):
         products = product(block)
+    if not bool(torch.isfinite(products).all()):
+        half = torch.finfo(objective.coarsest).bits == 16
+        raise NonFiniteError(
+            f"products with the {what} are not finite",
+            got=f"NaN or infinity with {objective.coarsest} parameters, where the loss itself is finite",
+            why="a derivative leaves the range of the format, as those of normalisation layers do in half precision"
+            if half
+            else "a derivative does not exist at the point, as that of a root or a norm at zero",
+            fix="pass dtype=torch.float32 to the objective" if half else "add a small number inside the root",
+        )
     error, floor = bound()
     tolerance = min(0.25, max(10 * torch.finfo(objective.coarsest).eps ** 0.5, 10 * error))
     worst = max(_asymmetry(block, products, floor, i) for i in range(0, 2 * PAIRS, 2))
