@@ -11,7 +11,7 @@ from landscape.curvature.linearization import LINEARIZATIONS, Linearizer
 from landscape.curvature.objective_operator import ObjectiveOperator
 from landscape.curvature.operator import LinearOperator
 from landscape.curvature.twice import Twice
-from landscape.objective import Objective
+from landscape.objective import Batch, Objective
 from landscape.space import Space
 
 
@@ -46,8 +46,11 @@ class Jacobian(ObjectiveOperator):
         shapes: dict[str, torch.Size] = {}
         with objective.session(grad=False), self._twice:
             for batch in objective.iterate(point):
-                for i, output in enumerate(batch.split().outputs):
-                    shapes[f"batch {batch.index}, output {i}"] = output.shape
+                for found in objective.pieces(lambda piece: [o.shape for o in piece.split().outputs], batch, objective):
+                    for i, shape in enumerate(found):
+                        name = f"batch {batch.index}, output {i}"
+                        rows = shapes[name][:1].numel() if name in shapes else 0
+                        shapes[name] = torch.Size([rows + shape[0], *shape[1:]]) if len(shape) else shape
         dtypes = (objective.space.dtype,) * len(shapes)
         super().__init__(objective, point, Space(tuple(shapes), tuple(shapes.values()), dtypes, objective.space.device))
 
@@ -60,31 +63,41 @@ class Jacobian(ObjectiveOperator):
         return self._kinds(lambda linearized: self._forward(linearized, block))
 
     def _forward(self, linearized: Linearizer, block: torch.Tensor) -> torch.Tensor:
-        parts = []
-        with self.objective.session(math_attention=True):
-            for batch in self.objective.iterate(self.point):
-                linear = linearized(batch)
-                columns = [torch.cat([t.reshape(-1) for t in linear.jvp(v.contiguous())]) for v in block.unbind(1)]
-                parts.append(torch.stack(columns, dim=1).to(self.codomain.dtype))
-        return torch.cat(parts)
+        objective = self.objective
+
+        def per_batch(batch: Batch) -> list[torch.Tensor | float]:
+            linear = linearized(batch)
+            columns = [torch.cat([t.reshape(-1) for t in linear.jvp(v.contiguous())]) for v in block.unbind(1)]
+            return [torch.stack(columns, dim=1).to(self.codomain.dtype)]
+
+        with objective.session(math_attention=True):
+            batches = objective.iterate(self.point)
+            parts = [part for batch in batches for (part,) in objective.pieces(per_batch, batch, objective)]
+        return torch.cat(parts)  # type: ignore[arg-type]
 
     def _rmatmat(self, block: torch.Tensor) -> torch.Tensor:
         self._check()
         return self._kinds(lambda linearized: self._backward(linearized, block))
 
     def _backward(self, linearized: Linearizer, block: torch.Tensor) -> torch.Tensor:
-        total = torch.zeros(self.space.n, block.shape[1], dtype=torch.float64, device=self.device)
+        objective = self.objective
+        total = torch.zeros(block.shape[1], self.space.n, dtype=torch.float64, device=self.device)
         start = 0
-        with self.objective.session(math_attention=True):
-            for batch in self.objective.iterate(self.point):
-                linear = linearized(batch)
-                sizes = [output.numel() for output in linear.outputs]
-                rows = block[start : start + sum(sizes)]
-                start += sum(sizes)
-                for column, u in enumerate(rows.unbind(1)):
-                    parts = zip(u.split(sizes), linear.outputs, strict=True)
-                    total[:, column] += linear.vjp([part.reshape(o.shape).to(o.dtype) for part, o in parts])
-        return total.to(self.space.dtype)
+
+        def per_batch(batch: Batch) -> list[torch.Tensor | float]:
+            linear = linearized(batch)
+            sizes = [output.numel() for output in linear.outputs]
+            columns = block[start : start + sum(sizes)].unbind(1)
+            cuts = ([p.reshape(o.shape).to(o.dtype) for p, o in zip(u.split(sizes), linear.outputs, strict=True)]
+                    for u in columns)  # fmt: skip
+            return [torch.stack([linear.vjp(cut) for cut in cuts]), sum(sizes)]
+
+        with objective.session(math_attention=True):
+            for batch in objective.iterate(self.point):
+                for part, size in objective.pieces(per_batch, batch, objective):
+                    total += part
+                    start += int(size)
+        return total.T.to(self.space.dtype)
 
     def provenance(self) -> dict[str, Any]:
         """Return what this operator is of, and how its products are made."""

@@ -137,9 +137,11 @@ class Linearizer:
 
     def __call__(self, batch: Batch) -> Linearization:
         """Return the linearization of ``batch``, inside a session."""
-        if self._kept is not None:
+        whole = batch.size == self._objective.batches.examples
+        if whole and self._kept is not None:
             return self._kept
+        self._kept = None  # also when a batch that was kept comes in pieces, for want of memory
         made = self.kind(batch, self._twice)
-        if batch.size == self._objective.batches.examples:
+        if whole:
             self._kept = made
         return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from landscape.objective.point import Batch
 
 Values = Sequence["torch.Tensor | float"]
+T = TypeVar("T")
 
 
 class Pieces:
@@ -27,7 +28,7 @@ class Pieces:
         self.size: int | None = None
         self._same = False  # pieces are known to add up to their batch
 
-    def __call__(self, per_batch: Callable[[Batch], Values], batch: Batch, objective: Objective) -> Iterator[Values]:
+    def __call__(self, per_batch: Callable[[Batch], T], batch: Batch, objective: Objective) -> Iterator[T]:
         """Yield what ``per_batch`` returns for ``batch``, or for each of its pieces."""
         first = 0
         while True:
@@ -49,7 +50,7 @@ class Pieces:
                 return
 
 
-def _tried(per_batch: Callable[[Batch], Values], piece: Batch) -> Values | None:
+def _tried(per_batch: Callable[[Batch], T], piece: Batch) -> T | None:
     """Return what ``per_batch`` returns; ``None`` when memory runs out, with all that was in use given back."""
     try:
         return per_batch(piece)

@@ -24,9 +24,10 @@ class Autograd(Backend):
         """Return the products with the columns of ``block`` (n, k)."""
         objective, space = self.objective, self.objective.space
         if self._kept is not None:
-            weight = torch.as_tensor(self._kept[2], device=block.device).double()
-            with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False), recognised():
-                return (self._apply(self._kept, block) / objective.total(weight)).to(space.dtype)
+            with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False):
+                weight, product = objective.ranks.sum(lambda: self._again(block))
+            objective.check_depends(True)  # asked together with processes whose graph is not kept
+            return (product / objective.total(weight)).to(space.dtype)
 
         depends = False
 
@@ -37,13 +38,21 @@ class Autograd(Backend):
                 if graph is None:
                     return [batch.terms().weight, torch.zeros_like(block)]
                 depends = True
-                if objective.batches.count == 1 and batch.size == objective.batches.examples:
+                product = self._apply(graph, block)
+                if batch.size == objective.batches.examples:  # kept once memory has held a product with it
                     self._kept = graph
-                return [graph[2], self._apply(graph, block)]
+                return [graph[2], product]
 
         weight, product = objective.sum(per_batch, self.point, math_attention=True)
         objective.check_depends(depends)
         return (product / objective.total(weight)).to(space.dtype)
+
+    def _again(self, block: torch.Tensor) -> list[torch.Tensor]:
+        """Return weight and product of the one batch whose graph is kept."""
+        assert self._kept is not None
+        with recognised():
+            weight = torch.as_tensor(self._kept[2], device=block.device).double()
+            return [weight, self._apply(self._kept, block)]
 
     def _graph(self, batch: Batch) -> Graph | None:
         leaves = batch.leaves()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -53,47 +53,64 @@ class Difference(Backend):
 
     def _chosen(self) -> float:
         """Return the step, a distance in parameter space, once the error that it leaves is known."""
+        objective = self.objective
+        with objective.session():
+            for batch in objective.iterate(self.point):
+                trial = next(iter(objective.pieces(lambda piece: [self._tried(piece)], batch, objective)))[0]
+                if trial.gradient:  # a first batch may hold no counted label
+                    break
+        if not trial.error <= LIMIT or trial.swallowed > LIMIT:
+            raise InputError(
+                "central differences cannot resolve Hessian products here",
+                got=f"a step of which {trial.swallowed:.0%} is lost in {objective.space.coarsest} parameters"
+                if trial.swallowed > LIMIT
+                else f"results that differ by {trial.error:.0%} at best between two steps",
+                why="the difference of two gradients would be rounding, or jumps of a loss that is not smooth",
+                fix="pass dtype=torch.float64 (or float32) to the objective, or backend='autograd'",
+            )
+        self._step = trial.step
+        self.bound = max(SAFETY * trial.error, torch.finfo(objective.coarsest).eps)
+        self.floor = trial.floor / max(float(objective.total(torch.as_tensor(trial.weight).double())), 1e-300)
+        return self._step
+
+    def _tried(self, batch: Batch) -> _Trial:
+        """Return the step whose product agrees best with that of the next larger one, over ``batch``."""
         objective, space = self.objective, self.objective.space
         size = float(torch.linalg.vector_norm(self.point.vector, dtype=torch.float64)) or 1.0
         best = torch.finfo(objective.coarsest).eps ** (1 / 3)
         steps = [size * best * FACTOR**power for power in range(-3, 4)]
-        with objective.session():
-            for batch in objective.iterate(self.point):
-                differ = _Gradients(batch, self.point)
-                gradient = differ.gradient()
-                if bool(gradient.any()):  # a first batch may hold no counted label
-                    break
-            # rounding leaves about this much of a product when there is no curvature
-            floor = best * float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) / size
-            random = normal(space.n, objective.seed, 0, dtype=space.dtype, device=space.device)
-            errors = [0.0] * (len(steps) - 1)
-            for probe in (random, gradient):
-                length = float(torch.linalg.vector_norm(probe, dtype=torch.float64))
-                if length == 0:
-                    continue
-                found = [differ.product(probe, step) for step in steps]
-                pairs = [_relative(a, b, floor * length) for a, b in pairwise(found)]
-                errors = [max(both) for both in zip(errors, pairs, strict=True)]
+        differ = _Gradients(batch, self.point)
+        gradient = differ.gradient()
+        slope = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
+        floor = best * slope / size  # rounding leaves about this much of a product when there is no curvature
+        random = normal(space.n, objective.seed, 0, dtype=space.dtype, device=space.device)
+        errors = [0.0] * (len(steps) - 1)
+        for probe in (random, gradient) if slope else (random,):
+            length = float(torch.linalg.vector_norm(probe, dtype=torch.float64))
+            found = [differ.product(probe, step) for step in steps]
+            pairs = [_relative(a, b, floor * length) for a, b in pairwise(found)]
+            errors = [max(both) for both in zip(errors, pairs, strict=True)]
         error = min(errors)
-        swallowed = differ.swallowed(random, steps[errors.index(error)])
-        if not error <= LIMIT or swallowed > LIMIT:
-            raise InputError(
-                "central differences cannot resolve Hessian products here",
-                got=f"a step of which {swallowed:.0%} is lost in {space.coarsest} parameters"
-                if swallowed > LIMIT
-                else f"results that differ by {error:.0%} at best between two steps",
-                why="the difference of two gradients would be rounding, or jumps of a loss that is not smooth",
-                fix="pass dtype=torch.float64 (or float32) to the objective, or backend='autograd'",
-            )
-        self._step = steps[errors.index(error)]
-        self.bound = max(SAFETY * error, torch.finfo(objective.coarsest).eps)
-        self.floor = floor / max(float(objective.total(torch.as_tensor(differ.weight).double())), 1e-300)
-        return self._step
+        step = steps[errors.index(error)]
+        weight = 0.0 if differ.weight is None else differ.weight
+        return _Trial(step, error, differ.swallowed(random, step), floor, slope, weight)
 
     def describe(self) -> str:
         """Return how products are made."""
         step = "" if self._step is None else f"step {self._step:.1e}, error about {self.bound:.0e} by a second step"
         return f"difference ({self._words('central differences of the gradient', step)})"
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A step, how far its product is from that of another step, and what else is known of the batch it was tried on."""
+
+    step: float
+    error: float
+    swallowed: float  # the share of the step that rounding takes away
+    floor: float
+    gradient: float  # the gradient's length
+    weight: torch.Tensor | float
 
 
 class _Gradients:
