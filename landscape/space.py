@@ -114,6 +114,10 @@ class Space:
         """Return the inner product of ``u`` and ``v`` (n,), accumulated in float64."""
         return dot64(u, v)
 
+    def norm(self, v: torch.Tensor) -> torch.Tensor:
+        """Return the Euclidean length of ``v`` (n,), accumulated in float64."""
+        return torch.linalg.vector_norm(v, dtype=torch.float64)
+
 
 def dot64(u: torch.Tensor, v: torch.Tensor, chunk: int = 1 << 22) -> torch.Tensor:
     """Return the inner product accumulated in float64, with temporaries of ``chunk`` entries at most."""

@@ -27,7 +27,7 @@ def check_deterministic(objective: Objective, point: Point) -> None:
     with objective.session(), objective.batches.limited():
         (value, weight, gradient), again = (objective.sum_within(ValueAndGradient(), point) for _ in range(2))
         parts = zip((value, weight, gradient), again, strict=True)
-        if not any(_differ(a, b, tolerance) for a, b in parts):
+        if not objective.ranks.any(any(_differ(a, b, tolerance) for a, b in parts)):
             return
         same_loss = not any(_differ(a, b, tolerance) for a, b in ((value, again[0]), (weight, again[1])))
         culprit = _culprit(objective, point, tolerance, same_loss=same_loss)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape.distributed import Ranks
 from landscape.errors import InputError
 from landscape.objective.batches import Batches
 from landscape.objective.cost import CostEstimate, estimate
@@ -24,6 +25,7 @@ from landscape.objective.refusals import counted, finite, refuse_constant, same_
 from landscape.objective.regularizer import as_regularizer
 from landscape.objective.sampling import chosen
 from landscape.objective.session import in_mode, plain_passes
+from landscape.objective.share import WHOLE, Share, refuse_shared, shared
 from landscape.objective.sources import batch_size
 from landscape.objective.words import provenance, shown
 from landscape.seeds import check_seed
@@ -73,6 +75,10 @@ class Objective:
         What is added to the mean (to the sum, of a ``"sum"`` loss): a number wd adds 0.5 wd |theta|^2 over
         the selected parameters, whose gradient wd theta is SGD's weight decay; a function gets these
         parameters as a dictionary by name and returns a 0-d tensor. Nothing by default.
+    group : torch.distributed.ProcessGroup, optional
+        Processes that share the data: each builds the objective on the same model and its own part of the data,
+        and asks the same questions in the same order. Values, gradients and products are then those of all the
+        data, in every process. By default nothing is summed.
 
     Notes
     -----
@@ -93,6 +99,7 @@ class Objective:
         autocast: torch.dtype | None = None,
         cache: str = "auto",
         regularizer: Any = None,
+        group: Any = None,
     ) -> None:
         if mode not in ("eval", "train"):
             raise InputError("mode must be 'eval' or 'train'", got=mode, fix="pass mode='eval'")
@@ -109,6 +116,8 @@ class Objective:
         self._dtype, self.autocast = dtype, autocast
         self.device = torch.device(device) if device is not None else first.device
         self.space = Space.of({name: self._placed(p.detach()) for name, p in self._selected.items()})
+        self.ranks = Ranks(group, self.device)
+        self.share: Share = WHOLE
         self.batches = Batches(data, self.device, dtype, cache)
         self._bound = BoundLoss(self.model, self.loss, self.device, autocast)
         self.pieces = Pieces()
@@ -173,9 +182,19 @@ class Objective:
 
     def sum_within(self, per_batch: Callable[[Batch], Sequence[torch.Tensor | float]], at: Point) -> list[torch.Tensor]:
         """Do what :meth:`sum` does, inside a :meth:`session` that is open."""
+        sizes: list[int] = []
+        totals = self.ranks.sum(lambda: self._sum_of_own(per_batch, at, sizes))
+        if sizes:
+            largest, smallest = self.ranks.largest([sizes[-1], -sizes[-1]])
+            same_size(round(largest), round(-smallest))
+        return totals
+
+    def _sum_of_own(
+        self, per_batch: Callable[[Batch], Sequence[torch.Tensor | float]], at: Point, sizes: list[int]
+    ) -> list[torch.Tensor]:
+        """Sum over the batches that this process reads; note the ``sizes`` of those of a loss without weights."""
         totals: list[torch.Tensor] = []
-        size = None
-        for batch in self.iterate(at):
+        for batch in self.own_batches(at):
             for returned in self.pieces(per_batch, batch, self):
                 values = [torch.as_tensor(v, device=self.device).detach() for v in returned]
                 if not totals:  # vectors of a single batch need no wider accumulator
@@ -183,13 +202,18 @@ class Objective:
                 else:
                     totals = [total.double() + v for total, v in zip(totals, values, strict=True)]
             if not getattr(self.loss, "weighted", True):
-                size = same_size(batch.size, size)
+                sizes.append(same_size(batch.size, sizes[-1] if sizes else None))
         return totals
 
     def iterate(self, at: Point) -> Iterator[Batch]:
-        """Yield every batch at the point ``at``; only inside a :meth:`session`."""
-        start = 0
-        for index, data in enumerate(self.batches):
+        """Yield every batch at the point ``at``; only inside a :meth:`session`, and not of shared data."""
+        refuse_shared(self, "what has a part for each example", "build the objective without group=")
+        return self.own_batches(at)
+
+    def own_batches(self, at: Point) -> Iterator[Batch]:
+        """Yield the batches that this process reads, all of them unless it shares the data; as :meth:`iterate`."""
+        start = self.share.examples_before
+        for index, data in enumerate(self.batches, self.share.batches_before):
             size = batch_size(data)
             yield Batch(index, data, size, at, self.space, self._bound, self.seed, start, self.regularizer)
             start += size
@@ -209,6 +233,8 @@ class Objective:
             plain_passes(),
             in_mode(self.model, train=self.mode == "train"),
         ):
+            if self.ranks.group is not None and self.share is WHOLE:
+                self.share = shared(self)
             yield
 
     # -- questions --------------------------------------------------------------------------------
@@ -264,7 +290,7 @@ class Objective:
 
     def check_depends(self, depends: bool) -> None:
         """Refuse to differentiate a loss that has no graph to any selected parameter in any batch."""
-        refuse_constant(depends)
+        refuse_constant(self.ranks.any(depends))
 
     def check_finite(self, at: Point | None = None) -> torch.Tensor:
         """Return the value at ``at``; raise :class:`~landscape.errors.NonFiniteError` when it is not finite."""
@@ -278,6 +304,7 @@ class Objective:
         batches of the largest size that the data have, so a small choice is one batch, whose graph the
         Hessian keeps.
         """
+        refuse_shared(self, "a choice of examples", "choose them in each process's own data")
         with self.session(grad=False):
             batches = chosen(self.batches, examples, seed)
         other = object.__new__(Objective)
@@ -326,6 +353,7 @@ class Objective:
         -----
         Costs a few products on the first batch, and reading the data once if that has not been done.
         """
+        refuse_shared(self, "an estimate of the cost", "ask it of an objective on this process's part")
         return estimate(self, op, products, columns)
 
     # -- words --------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from landscape.objective.share import WHOLE
+
 if TYPE_CHECKING:
     from landscape.objective.objective import Objective
 
@@ -20,12 +22,15 @@ def provenance(objective: Objective) -> dict[str, Any]:
         found["autocast"] = str(o.autocast).removeprefix("torch.")
     found["device"] = str(o.device)
     found["parameters"] = {"count": o.space.n, "tensors": len(o.space.names), "selection": o.selection}
+    whole = o.batches if o.share is WHOLE else o.share
     found["data"] = {
-        "examples": o.batches.examples,
-        "batches": o.batches.count,
-        "fingerprint": o.batches.fingerprint,
+        "examples": whole.examples,
+        "batches": o.batches.count if o.share is WHOLE else o.share.batches,
+        "fingerprint": whole.fingerprint,
         "cache": o.batches.place,
     }
+    if o.ranks.group is not None:
+        found["processes"] = o.ranks.count
     if o.pieces.size is not None:
         found["batches split to"] = o.pieces.size
     return found
