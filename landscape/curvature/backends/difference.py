@@ -13,6 +13,7 @@ from landscape.curvature.columns import Columns
 from landscape.errors import InputError
 from landscape.objective import Batch, Objective, Point
 from landscape.seeds import normal
+from landscape.space import Space
 
 LIMIT = 0.1  # relative error from which a product is refused
 SAFETY = 3.0  # between how well two steps agree and the error that is stated
@@ -53,47 +54,66 @@ class Difference(Backend):
 
     def _chosen(self) -> float:
         """Return the step, a distance in parameter space, once the error that it leaves is known."""
-        objective = self.objective
-        with objective.session():
-            for batch in objective.iterate(self.point):
-                trial = next(iter(objective.pieces(lambda piece: [self._tried(piece)], batch, objective)))[0]
+        objective, space, ranks = self.objective, self.objective.space, self.objective.ranks
+        size = float(space.norm(self.point.vector)) or 1.0
+        best = torch.finfo(objective.coarsest).eps ** (1 / 3)
+        steps = [size * best * FACTOR**power for power in range(-3, 4)]
+        random = normal(space.n, objective.seed, 0, dtype=space.dtype, device=space.device)
+        with objective.session(), ranks.together():
+            for batch in objective.own_batches(self.point):
+                pieces = objective.pieces(
+                    lambda piece: [self._tried(piece, steps, random, best / size)], batch, objective
+                )
+                trial = next(iter(pieces))[0]
                 if trial.gradient:  # a first batch may hold no counted label
                     break
-        if not trial.error <= LIMIT or trial.swallowed > LIMIT:
+        if ranks.any(bool(trial.gradient)) and not trial.gradient:  # what others found counts
+            trial = _Trial([0.0] * len(trial.errors), 0.0, 0.0)
+        *errors, floor = ranks.largest([*trial.errors, trial.floor])
+        error = min(errors)
+        step = steps[errors.index(error)]
+        swallowed = self._swallowed(random, step)
+        if not error <= LIMIT or swallowed > LIMIT:
             raise InputError(
                 "central differences cannot resolve Hessian products here",
-                got=f"a step of which {trial.swallowed:.0%} is lost in {objective.space.coarsest} parameters"
-                if trial.swallowed > LIMIT
-                else f"results that differ by {trial.error:.0%} at best between two steps",
+                got=f"a step of which {swallowed:.0%} is lost in {space.coarsest} parameters"
+                if swallowed > LIMIT
+                else f"results that differ by {error:.0%} at best between two steps",
                 why="the difference of two gradients would be rounding, or jumps of a loss that is not smooth",
                 fix="pass dtype=torch.float64 (or float32) to the objective, or backend='autograd'",
             )
-        self._step = trial.step
-        self.bound = max(SAFETY * trial.error, torch.finfo(objective.coarsest).eps)
-        self.floor = trial.floor / max(float(objective.total(torch.as_tensor(trial.weight).double())), 1e-300)
-        return self._step
+        self._step, self.floor = step, floor
+        self.bound = max(SAFETY * error, torch.finfo(objective.coarsest).eps)
+        return step
 
-    def _tried(self, batch: Batch) -> _Trial:
-        """Return the step whose product agrees best with that of the next larger one, over ``batch``."""
+    def _tried(self, batch: Batch, steps: list[float], random: torch.Tensor, rounding: float) -> _Trial:
+        """Compare the products over ``batch`` of each step and the next, for a random direction and the gradient's."""
         objective, space = self.objective, self.objective.space
-        size = float(torch.linalg.vector_norm(self.point.vector, dtype=torch.float64)) or 1.0
-        best = torch.finfo(objective.coarsest).eps ** (1 / 3)
-        steps = [size * best * FACTOR**power for power in range(-3, 4)]
         differ = _Gradients(batch, self.point)
         gradient = differ.gradient()
-        slope = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
-        floor = best * slope / size  # rounding leaves about this much of a product when there is no curvature
-        random = normal(space.n, objective.seed, 0, dtype=space.dtype, device=space.device)
+        slope = float(space.norm(gradient))
+        floor = rounding * slope  # rounding leaves about this much of a product when there is no curvature
         errors = [0.0] * (len(steps) - 1)
         for probe in (random, gradient) if slope else (random,):
-            length = float(torch.linalg.vector_norm(probe, dtype=torch.float64))
+            length = float(space.norm(probe))
             found = [differ.product(probe, step) for step in steps]
-            pairs = [_relative(a, b, floor * length) for a, b in pairwise(found)]
+            pairs = [_relative(space, a, b, floor * length) for a, b in pairwise(found)]
             errors = [max(both) for both in zip(errors, pairs, strict=True)]
-        error = min(errors)
-        step = steps[errors.index(error)]
-        weight = 0.0 if differ.weight is None else differ.weight
-        return _Trial(step, error, differ.swallowed(random, step), floor, slope, weight)
+        if slope:
+            floor /= max(float(objective.total(torch.as_tensor(differ.weight).double())), 1e-300)
+        return _Trial(errors, floor, slope)
+
+    def _swallowed(self, v: torch.Tensor, step: float) -> float:
+        """Return which share of a step along ``v`` (n,) rounding takes away."""
+        space, at = self.objective.space, self.point.vector
+        move = v * (step / float(space.norm(v)))
+        ahead, here = (
+            torch.cat(
+                [part.to(dtype).double().reshape(-1) for part, dtype in zip(space.split(x), space.dtypes, strict=True)]
+            )
+            for x in (at + move, at)
+        )
+        return float(space.norm(ahead - here - move) / space.norm(move))
 
     def describe(self) -> str:
         """Return how products are made."""
@@ -103,14 +123,11 @@ class Difference(Backend):
 
 @dataclass(frozen=True)
 class _Trial:
-    """A step, how far its product is from that of another step, and what else is known of the batch it was tried on."""
+    """What a batch says of steps: how far the product of each is from that of the next one."""
 
-    step: float
-    error: float
-    swallowed: float  # the share of the step that rounding takes away
+    errors: list[float]
     floor: float
     gradient: float  # the gradient's length
-    weight: torch.Tensor | float
 
 
 class _Gradients:
@@ -131,21 +148,9 @@ class _Gradients:
         self.depends = self.depends or parts is not None
         return batch.space.flatten([torch.zeros_like(leaf) for leaf in leaves] if parts is None else parts)
 
-    def swallowed(self, v: torch.Tensor, step: float) -> float:
-        """Return which share of a step along ``v`` (n,) rounding takes away."""
-        space, at = self._batch.space, self._point.vector
-        move = v * (step / float(torch.linalg.vector_norm(v, dtype=torch.float64)))
-        ahead, here = (
-            torch.cat(
-                [part.to(dtype).double().reshape(-1) for part, dtype in zip(space.split(x), space.dtypes, strict=True)]
-            )
-            for x in (at + move, at)
-        )
-        return float((ahead - here - move).norm() / move.norm())
-
     def product(self, v: torch.Tensor, step: float) -> torch.Tensor:
         """Return the central difference along ``v`` (n,), times its length."""
-        length = float(torch.linalg.vector_norm(v, dtype=torch.float64))
+        length = float(self._batch.space.norm(v))
         if length == 0:
             return torch.zeros_like(v)
         move = v * (step / length)
@@ -154,8 +159,7 @@ class _Gradients:
         return (ahead - behind).mul_(length / (2 * step))
 
 
-def _relative(a: torch.Tensor, b: torch.Tensor, floor: float) -> float:
+def _relative(space: Space, a: torch.Tensor, b: torch.Tensor, floor: float) -> float:
     """Return |a - b| / max(|b|, floor); infinite where that says nothing."""
-    size = max(float(torch.linalg.vector_norm(b, dtype=torch.float64)), floor)
-    off = float(torch.linalg.vector_norm(a - b, dtype=torch.float64))
+    size, off = max(float(space.norm(b)), floor), float(space.norm(a - b))
     return off / size if size > 0 and math.isfinite(off) else math.inf
