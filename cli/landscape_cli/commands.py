@@ -12,6 +12,8 @@ from rich.table import Table
 import landscape as ls
 from landscape.errors import FileError, InputError
 from landscape.results import Result
+from landscape_cli.operators import OPERATORS, show_costs
+from landscape_cli.operators import operator as operator_named
 from landscape_cli.shell import INTERRUPTED, command, out, show
 from landscape_cli.target import load_objective
 
@@ -48,17 +50,29 @@ def spectrum(
     target: Target,
     output: Annotated[Path, typer.Option("--output", "-o", help="Result file to write, .nc.")] = Path("spectrum.nc"),
     checkpoint: Checkpoint = None,
+    operator: Annotated[str, typer.Option(help=f"{', '.join(OPERATORS)}.")] = "hessian",
+    params: Annotated[str | None, typer.Option(metavar="GLOB", help="Only these parameters, such as 'head.*'.")] = None,
     probes: Annotated[int, typer.Option(help="Random vectors.")] = 8,
     steps: Annotated[int, typer.Option(help="Lanczos steps for each.")] = 80,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Estimate the density of the Hessian's eigenvalues."""
+    """Estimate the density of the eigenvalues of the Hessian, or of another operator."""
     _free(output, overwrite)
-    objective = load_objective(target, checkpoint)
-    result = ls.spectral_density(ls.Hessian(objective), probes=probes, steps=steps, seed=seed)
+    words, made = operator_named(operator, load_objective(target, checkpoint), params)
+    result = ls.spectral_density(made, probes=probes, steps=steps, seed=seed)
     result.save(output)
-    _finish(result, "spectral density of the Hessian", output)
+    _finish(result, f"spectral density: {words}", output)
+
+
+@command
+def cost(
+    target: Target,
+    checkpoint: Checkpoint = None,
+    products: Annotated[int, typer.Option(help="How many products.")] = 20,
+) -> None:
+    """Say what products with each operator will take, from a short trial on the first batch."""
+    show_costs(load_objective(target, checkpoint), products)
 
 
 @command

@@ -45,7 +45,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except LandscapeError as error:
             if settings.debug:
                 raise
-            err.print(f"[red]landscape:[/red] {_plain(str(error))}")
+            err.print(f"[red]landscape:[/red] {plain(str(error))}")
             raise typer.Exit(USAGE) from None
         except KeyboardInterrupt:
             if settings.debug:
@@ -59,14 +59,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 raise
             err.print(
                 f"[red]landscape:[/red] an error inside landscape or the code it called, "
-                f"{type(error).__name__}: {_plain(str(error))}; run again with --debug for the traceback."
+                f"{type(error).__name__}: {plain(str(error))}; run again with --debug for the traceback."
             )
             raise typer.Exit(1) from None
 
     return app.command()(guarded)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return ``text`` with the brackets that rich would read as markup escaped."""
     return text.replace("[", r"\[")
 
@@ -74,9 +74,9 @@ def _plain(text: str) -> str:
 def show(result: Any, title: str) -> None:
     """Print a result's status and the few numbers a reader wants first."""
     mark = "[green]✓[/green]" if result.ok else "[yellow]![/yellow]"
-    out.print(f"{mark} [bold]{title}[/bold]  {_plain(result.message)}")
+    out.print(f"{mark} [bold]{title}[/bold]  {plain(result.message)}")
     for name, text in result.summary().items():
-        out.print(f"  {name:<28} {_plain(text)}")
+        out.print(f"  {name:<28} {plain(text)}")
 
 
 def _version(wanted: bool) -> None:

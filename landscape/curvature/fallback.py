@@ -45,11 +45,16 @@ class Fallback(Generic[K, T]):
                 return ask(self.current)
             except Unsupported as missing:
                 if not self._untried:
+                    others = (
+                        "pass backend='auto' to try all of them, or "
+                        if len(self._kinds) > 1 + len(self.reasons)
+                        else ""
+                    )
                     raise InputError(
                         f"the {self.name} backend needs a derivative that torch does not have",
                         got=str(missing),
                         why="the loss or the model uses an operation that torch cannot differentiate so",
-                        fix="pass backend='auto' to try all of them, or write it in other operations",
+                        fix=f"{others}write it in other operations",
                     ) from missing
                 self.reasons.append(f"{self.name}: no derivative of {missing}")
             self._take()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import landscape as ls
 from landscape_cli.main import main
+from landscape_cli.operators import OPERATORS
 
 TRAIN = """
 import torch
@@ -35,6 +38,7 @@ def make(model=None, batches=((X, Y),), reduction="mean", params=None):
     model = make_model() if model is None else model
     return ls.Objective(model, nn.CrossEntropyLoss(reduction=reduction), list(batches), params=params)
 
+def margin(): return ls.Objective(make_model(), nn.MultiMarginLoss(), [(X, Y)])
 def empty(): return make(batches=())
 def unreduced(): return make(reduction="none")
 def frozen(): return make(make_model().requires_grad_(False))
@@ -81,11 +85,55 @@ def test_surface_then_render_then_inspect(folder: Path, capsys: pytest.CaptureFi
 def test_spectrum_equals_the_public_function(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("spectrum", "train.py:make_objective", "-o", "d.nc", "--probes", "2", "--steps", "8", "--seed", "3") == 0
     assert "landscape render d.nc" in capsys.readouterr().out
-    namespace: dict[str, object] = {}
+    namespace: dict[str, Any] = {}
     exec(TRAIN, namespace)
-    objective = namespace["make_objective"]()  # type: ignore[operator]
+    objective = namespace["make_objective"]()
     expected = ls.spectral_density(ls.Hessian(objective), probes=2, steps=8, seed=3)
     assert (ls.load("d.nc").dataset["nodes"].to_numpy() == expected.nodes).all()
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_a_spectrum_of_each_operator(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--operator", name, "--params", "2.*", "--probes", "2", "--steps", "4")
+    assert run("spectrum", "train.py:make_objective", "-o", "d.nc", *options) == 0
+    assert f"spectral density: {OPERATORS[name][0]}" in capsys.readouterr().out
+    namespace: dict[str, Any] = {}
+    exec(TRAIN, namespace)
+    part = OPERATORS[name][1](namespace["make_objective"]()).restrict("2.*")
+    assert part.shape == (21, 21)
+    expected = ls.spectral_density(part, probes=2, steps=4)
+    assert (ls.load("d.nc").dataset["nodes"].to_numpy() == expected.nodes).all()
+
+
+def lines(printed: str) -> list[list[str]]:
+    """Return the cells of each line of a table."""
+    return [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines()]
+
+
+def test_costs_of_every_operator(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("cost", "train.py:make_objective", "--products", "7") == 0
+    printed = capsys.readouterr().out
+    table = lines(printed)
+    assert table[0] == ["operator", "backend", "1 product", "7 products"]
+    rows = [row for row in table if len(row) == 4][1:]
+    hessians = ["autograd (auto)", "forward", "difference"]
+    assert [row[1] for row in rows if row[0] == "Hessian"] == hessians
+    assert {row[0] for row in rows} == {words for words, _ in OPERATORS.values()}
+    for row in rows:
+        assert all(re.fullmatch(r"[\d.]+ m?s, [\d.]+ [kM]?B", cell) for cell in row[2:]), row
+    assert "GGN; Fisher, exact; Fisher, empirical; GradientCovariance: forward (tangents by dual numbers)" in printed
+
+
+def test_costs_where_operators_are_not_defined(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("cost", "train.py:margin", "--products", "2") == 0
+    printed = capsys.readouterr().out
+    rows = lines(printed)
+    assert ["Hessian", "autograd", "not defined"] in rows
+    assert ["Fisher, exact", "not defined"] in rows
+    assert any(row[:2] == ["Hessian", "difference (auto)"] for row in rows)
+    assert "Fisher, exact: this Fisher information needs a loss that is" in printed
+    assert "; autograd: no derivative of aten::multi_margin_loss_backward; forward: no" in printed
+    assert "'auto'" not in next(line for line in printed.splitlines() if line.startswith("  GGN: "))
 
 
 def test_a_checkpoint_is_used(folder: Path) -> None:
@@ -114,6 +162,17 @@ BAD = {
         ("surface", "train.py:make_objective", "--metrics", "los"),
         "there is no such metric, got los",
     ),
+    "an unknown operator": (
+        ("spectrum", "train.py:make_objective", "--operator", "hesse"),
+        "there is no such operator, got hesse; use one of hessian, ggn, fisher",
+    ),
+    "a part of nothing": (("spectrum", "train.py:make_objective", "--params", "3.*"), "selects no parameter"),
+    "an operator that is not defined": (
+        ("spectrum", "train.py:margin", "--operator", "fisher"),
+        "this Fisher information needs a loss that is the negative logarithm of a likelihood",
+    ),
+    "costs of a NaN loss": (("cost", "train.py:nan"), "the loss is not finite"),
+    "costs of no product": (("cost", "train.py:make_objective", "--products", "0"), "products must be at least 1"),
     "a missing result": (("render", "no.nc", "-o", "x.png"), "there is no such result, got no.nc"),
     "a missing result to inspect": (("inspect", "no.nc"), "there is no such result"),
     "a missing file": (("surface", "no.py:make_objective"), "there is no such file, got no.py"),
