@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,10 +16,13 @@ from torch.autograd.gradcheck import GradcheckError
 
 import landscape as ls
 from landscape.curvature.columns import Columns
+from landscape.curvature.output_hessian import differentiated, loss_hessian
+from landscape.objective.footprint import peak_memory
+from landscape.objective.terms import Split, Terms
 from tests.curvature.contract import block
 from tests.curvature.operators import agree
 from tests.harmless import harmless
-from tests.problems import SIZES, N, Problem, problem
+from tests.problems import OWN, SIZES, N, Problem, problem
 from tests.reference import Dense, close
 
 Tensor = torch.Tensor
@@ -376,3 +380,40 @@ def test_columns_of_a_loss_that_draws_have_the_same_masks(make: Any, backend: st
     close(batched @ V, looped @ V, 1e-12)
     again = make(objective(p, mode="train"), columns="batch")
     close(again @ V, looped @ V, 1e-12)
+
+
+# -- vocabularies ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entries", [1, 20])
+@pytest.mark.parametrize("task", ["language model", "segmentation"])
+def test_some_rows_at_a_time(task: str, entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = problem(task, OWN)
+    makes = (ls.GGN, ls.Fisher, partial(ls.Fisher, kind="mc"), partial(ls.Fisher, kind="empirical"))
+    V = block(objective(p).space.n)
+    for make in makes:
+        expected = make(objective(p)) @ V
+        with monkeypatch.context() as patch:
+            patch.setattr("landscape.curvature.rows.ENTRIES", entries)
+            close(make(objective(p)) @ V, expected, 1e-13)
+            close(make(objective(p), columns="batch") @ V, expected, 1e-12)
+
+
+def test_the_closed_form_needs_little_memory_beside_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landscape.curvature.rows.ENTRIES", 1 << 15)
+    logits, labels = torch.randn(512, 2000), torch.randint(2000, (512,))
+    criterion = nn.CrossEntropyLoss()
+
+    def terms(outputs: Any) -> Terms:
+        return Terms(512 * criterion(outputs[0], labels), 512.0, outputs[0], labels)
+
+    split = Split([logits], terms, criterion, labels)
+    tangents = [torch.randn_like(logits)]
+    peaks, products = {}, {}
+    for name, make in {"closed": loss_hessian, "autograd": differentiated}.items():
+        with peak_memory(torch.device("cpu")) as peak:
+            products[name] = make(split)(tangents)[0]
+        peaks[name] = peak.bytes / (logits.numel() * logits.element_size())
+    close(products["closed"], products["autograd"], 1e-4)
+    assert peaks["closed"] < 1.3  # the product itself, and some rows
+    assert peaks["autograd"] > 3
