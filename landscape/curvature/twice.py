@@ -16,8 +16,27 @@ def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor
     return v * (g / length)
 
 
+def _embedding(
+    input: torch.Tensor,
+    weight: torch.Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> torch.Tensor:
+    """Return rows of ``weight``; torch's dual numbers forget that the padding is constant, and sparse ones fail."""
+    if max_norm is not None or scale_grad_by_freq:
+        return functional.embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+    rows = functional.embedding(input, weight)
+    if padding_idx is None:
+        return rows
+    padding = input == padding_idx % weight.shape[0]
+    return torch.where(padding.unsqueeze(-1), rows.detach(), rows)
+
+
 #: torch function -> the same in elementary operations
-ELEMENTARY = {torch._weight_norm: _weight_norm}
+ELEMENTARY: dict[Any, Any] = {torch._weight_norm: _weight_norm, functional.embedding: _embedding}
 
 # a mode does not see what functions that are written in Python call
 _ATTENTION = {functional.scaled_dot_product_attention, functional.multi_head_attention_forward}

@@ -17,7 +17,7 @@ _ONCE = once_differentiable(lambda *_: None).__code__  # what every marked backw
 # what torch says when a derivative is missing -> our words for what it is of, else the first group or all that it says
 _MISSING = {
     r"derivative for '?([\w:]+)'? is not implemented": "",
-    r"forward AD with (\w+) that does not support it": "",
+    r"forward AD with ([\w:]+) that does not support it": "",
     r"once_differentiable": "a function that is marked once_differentiable",
     r"derivative of '?([\w:]+)'? is not implemented": "",
     r"does not (?:currently )?support (?:double backward|forward(?:-mode)? AD)": "",
