@@ -45,41 +45,55 @@ class Columns:
         ``one`` maps a vector (n,) to a vector; ``many`` maps vectors (k, n) to vectors (k, n), and is ``None``
         for a loss that draws random numbers: under ``torch.func`` these would be others.
         """
-        count = block.shape[1]
+        # a vector in one piece of memory: reading and writing columns one by one would touch the whole block each time
+        return self._rows(block.T.contiguous(), one, many).T
+
+    def _rows(self, rows: torch.Tensor, one: Product, many: Product | None) -> torch.Tensor:
+        """Return the products with the rows (k, n), as rows."""
+        count = len(rows)
         if many is None:
             self.words = "columns looped: the loss draws random numbers" if count > 1 else self.words
-            return torch.stack([one(v.contiguous()) for v in block.unbind(1)], dim=1)
+            return _looped(one, rows)
         if self._batched is None and count >= FEW and torch.are_deterministic_algorithms_enabled():
             self._batched = False
         if self._batched is None and count >= FEW:
-            return self._trial(block, one, many)
-        if self._batched and count > 1:
-            return _quiet(many, block)
-        return torch.stack([one(v.contiguous()) for v in block.unbind(1)], dim=1)
+            return self._trial(rows, one, many)
+        return _quiet(many, rows) if self._batched and count > 1 else _looped(one, rows)
 
-    def _trial(self, block: torch.Tensor, one: Product, many: Product) -> torch.Tensor:
+    def _trial(self, rows: torch.Tensor, one: Product, many: Product) -> torch.Tensor:
         """Time both ways on columns that have to be multiplied anyway."""
-        head = [one(block[:, 0].contiguous())]  # whatever is done once is done now
-        seconds, second = _timed(lambda: one(block[:, 1].contiguous()), block.device)
-        half = 2 + (block.shape[1] - 2) // 2
+        first = _looped(one, rows[:1])  # whatever is done once is done now
+        seconds, second = _timed(lambda: _looped(one, rows[1:2]), rows.device)
+        half = 2 + (len(rows) - 2) // 2
         try:
-            together, middle = _timed(lambda: _quiet(many, block[:, 2:half]), block.device)
+            together, middle = _timed(lambda: _quiet(many, rows[2:half]), rows.device)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
             self._batched, self.words = False, "columns looped: torch cannot batch this loss"
-            return torch.cat([torch.stack([*head, second], dim=1), self(block[:, 2:], one, many)], dim=1)
+            return torch.cat([first, second, self._rows(rows[2:], one, many)])
         ratio = seconds * (half - 2) / together
         self._batched = ratio > MARGIN
         self.words = f"columns {'batched' if self._batched else 'looped'}: batching is {ratio:.1f} times as fast"
-        return torch.cat([torch.stack([*head, second], dim=1), middle, self(block[:, half:], one, many)], dim=1)
+        return torch.cat([first, second, middle, self._rows(rows[half:], one, many)])
 
 
-def _quiet(many: Product, block: torch.Tensor) -> torch.Tensor:
+def _looped(one: Product, rows: torch.Tensor) -> torch.Tensor:
+    if len(rows) == 1:
+        return one(rows[0])[None]
+    products = None
+    for i, v in enumerate(rows):
+        product = one(v.clone())  # aligned as a vector of its own is, for the same bits
+        products = product.new_empty(len(rows), len(product)) if products is None else products
+        products[i] = product
+    return rows.clone() if products is None else products
+
+
+def _quiet(many: Product, rows: torch.Tensor) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")  # the trial sees to that
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is")  # torch's first dual number
-        return many(block.T.contiguous()).T
+        return many(rows)
 
 
 def _timed(call: Callable[[], torch.Tensor], device: torch.device) -> tuple[float, torch.Tensor]:

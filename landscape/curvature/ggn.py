@@ -55,7 +55,7 @@ class OutputCurvature(ObjectiveOperator):
             return [self._weight(linear.split, batch), self._columns(block, one, None if linear.random else many)]
 
         weight, product = objective.sum(per_batch, self.point, math_attention=True)
-        return (product / self._total(weight)).to(self.space.dtype)
+        return product.div_(self._total(weight)).to(self.space.dtype)
 
     def _weight(self, split: Split, batch: Batch) -> torch.Tensor | float:
         """Return what a batch counts."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from landscape.objective.refusals import counted, finite, refuse_constant, same_
 from landscape.objective.regularizer import as_regularizer
 from landscape.objective.sampling import chosen
 from landscape.objective.session import in_mode, plain_passes
+from landscape.objective.sharded import ShardedBatch, local, refuse_options, shards_of
 from landscape.objective.share import WHOLE, Share, refuse_shared, shared
 from landscape.objective.sources import batch_size
 from landscape.objective.words import provenance, shown
@@ -43,7 +45,8 @@ class Objective:
     Parameters
     ----------
     model : torch.nn.Module
-        Any module; ``torch.compile``, ``DataParallel`` and DDP wrappers are taken off.
+        Any module; ``torch.compile``, ``DataParallel`` and DDP wrappers are taken off. Of one that
+        ``fully_shard`` has cut, vectors are the shards of this process; see ``group``.
     loss : torch.nn.Module, callable or "model"
         A torch criterion over ``(inputs, *targets)`` batches with ``reduction`` mean or sum, or a
         function ``(model, batch) -> loss`` or ``-> (loss, weight)``. Without a weight the loss counts
@@ -78,7 +81,7 @@ class Objective:
     group : torch.distributed.ProcessGroup, optional
         Processes that share the data: each builds the objective on the same model and its own part of the data,
         and asks the same questions in the same order. Values, gradients and products are then those of all the
-        data, in every process. By default nothing is summed.
+        data, in every process. By default nothing is summed; the processes of a sharded model always share.
 
     Notes
     -----
@@ -106,6 +109,7 @@ class Objective:
         if autocast not in (None, torch.bfloat16, torch.float16):
             raise InputError("autocast must be a 16-bit dtype", got=autocast, fix="pass autocast=torch.bfloat16")
         self.model = unwrap(model)
+        self.shards = shards_of(self.model)
         self.loss = as_loss(loss)
         self.regularizer = as_regularizer(regularizer)
         self.mode = mode
@@ -115,8 +119,13 @@ class Objective:
         first = next(iter(self._selected.values()))
         self._dtype, self.autocast = dtype, autocast
         self.device = torch.device(device) if device is not None else first.device
-        self.space = Space.of({name: self._placed(p.detach()) for name, p in self._selected.items()})
-        self.ranks = Ranks(group, self.device)
+        if self.shards is None:
+            self.space = Space.of({name: self._placed(p.detach()) for name, p in self._selected.items()})
+            self.ranks, self._batch = Ranks(group, self.device), Batch
+        else:
+            refuse_options(device, dtype, regularizer, first)
+            self.space, self.ranks = self.shards.space(self._selected), self.shards.ranks(group, self.device)
+            self._batch = partial(ShardedBatch, shards=self.shards)
         self.share: Share = WHOLE
         self.batches = Batches(data, self.device, dtype, cache)
         self._bound = BoundLoss(self.model, self.loss, self.device, autocast)
@@ -145,14 +154,15 @@ class Objective:
         if isinstance(at, Point):
             return at
         fixed: dict[str, torch.Tensor] = {}
-        for name, p in self.model.named_parameters():
+        for name, p in self.model.named_parameters() if self.shards is None else self.shards.parameters.items():
             if name not in self._selected:
-                fixed[name] = self._placed(p.detach().clone() if p.requires_grad else p.detach())
+                fixed[name] = self._placed(local(p.detach().clone() if p.requires_grad else p.detach()))
         buffers = {name: self._placed(b.detach().clone()) for name, b in self.model.named_buffers()}
         if at is None:
             return Point(self.vector(), fixed, buffers)
         for other in (fixed, buffers):
-            other |= {name: self._placed(t.detach().clone()) for name, t in by_name(at).items() if name in other}
+            given = {name: local(t.detach()) for name, t in by_name(at).items() if name in other}
+            other |= {name: self._placed(t.clone()) for name, t in given.items()}
         return Point(self.space.flatten(by_name(at) or [torch.as_tensor(at)]), fixed, buffers)
 
     @torch.inference_mode(False)
@@ -194,13 +204,17 @@ class Objective:
     ) -> list[torch.Tensor]:
         """Sum over the batches that this process reads; note the ``sizes`` of those of a loss without weights."""
         totals: list[torch.Tensor] = []
+        wide = False  # vectors of a single batch need no wider accumulator
         for batch in self.own_batches(at):
             for returned in self.pieces(per_batch, batch, self):
                 values = [torch.as_tensor(v, device=self.device).detach() for v in returned]
-                if not totals:  # vectors of a single batch need no wider accumulator
+                if not totals:
                     totals = [v if v.ndim else v.double() for v in values]
-                else:
-                    totals = [total.double() + v for total, v in zip(totals, values, strict=True)]
+                    continue
+                if not wide:
+                    totals, wide = [total.to(torch.float64, copy=True) for total in totals], True
+                for total, v in zip(totals, values, strict=True):
+                    total.add_(v)
             if not getattr(self.loss, "weighted", True):
                 sizes.append(same_size(batch.size, sizes[-1] if sizes else None))
         return totals
@@ -212,11 +226,15 @@ class Objective:
 
     def own_batches(self, at: Point) -> Iterator[Batch]:
         """Yield the batches that this process reads, all of them unless it shares the data; as :meth:`iterate`."""
-        start = self.share.examples_before
-        for index, data in enumerate(self.batches, self.share.batches_before):
+        index, start = self.share.batches_before, self.share.examples_before
+        waiting = 0 if self.shards is None else round(self.ranks.largest([self.batches.coming])[0])
+        for data in self.batches:
             size = batch_size(data)
-            yield Batch(index, data, size, at, self.space, self._bound, self.seed, start, self.regularizer)
-            start += size
+            batch = self._batch(index, data, size, at, self.space, self._bound, self.seed, start, self.regularizer)
+            index, start, waiting = index + 1, start + size, waiting - 1
+            yield batch
+        for _ in range(waiting):  # for processes that have more batches
+            yield replace(batch, counts=False)
 
     @contextmanager
     def session(self, *, grad: bool = True, math_attention: bool = False) -> Iterator[None]:
@@ -232,6 +250,7 @@ class Objective:
             sdpa_kernel(SDPBackend.MATH) if math_attention else nullcontext(),
             plain_passes(),
             in_mode(self.model, train=self.mode == "train"),
+            nullcontext() if self.shards is None else self.shards.lent(),
         ):
             if self.ranks.group is not None and self.share is WHOLE:
                 self.share = shared(self)
@@ -260,7 +279,8 @@ class Objective:
 
         def per_batch(batch: Batch) -> list[torch.Tensor | float]:
             terms = batch.terms()
-            return [part for f in functions.values() for part in f(terms, self.loss)]
+            parts = [part for f in functions.values() for part in f(terms, self.loss)]
+            return parts if batch.counts else [0.0 for _ in parts]
 
         sums = self.sum(per_batch, self.point(at), grad=False)
         return {
@@ -282,7 +302,7 @@ class Objective:
         loss, weight, gradient = self.sum(per_batch, self.point(at))
         self.check_depends(per_batch.depends)
         weight = self.total(weight)
-        return loss / weight, (gradient / weight).to(self.space.dtype)
+        return loss / weight, gradient.div_(weight).to(self.space.dtype)
 
     def total(self, weight: torch.Tensor) -> torch.Tensor:
         """Return what summed numerators divide by, given the summed weights: 1 for a ``"sum"`` loss."""

@@ -27,7 +27,7 @@ class Autograd(Backend):
             with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False):
                 weight, product = objective.ranks.sum(lambda: self._again(block))
             objective.check_depends(True)  # asked together with processes whose graph is not kept
-            return (product / objective.total(weight)).to(space.dtype)
+            return product.div_(objective.total(weight)).to(space.dtype)
 
         depends = False
 
@@ -45,7 +45,7 @@ class Autograd(Backend):
 
         weight, product = objective.sum(per_batch, self.point, math_attention=True)
         objective.check_depends(depends)
-        return (product / objective.total(weight)).to(space.dtype)
+        return product.div_(objective.total(weight)).to(space.dtype)
 
     def _again(self, block: torch.Tensor) -> list[torch.Tensor]:
         """Return weight and product of the one batch whose graph is kept."""

@@ -38,7 +38,7 @@ class Forward(Backend):
 
         weight, product = objective.sum(per_batch, self.point, math_attention=True)
         objective.check_depends(depends)
-        return (product / objective.total(weight)).to(objective.space.dtype)
+        return product.div_(objective.total(weight)).to(objective.space.dtype)
 
     def _draws(self, batch: Batch) -> bool:
         """Whether the loss draws random numbers, found out once."""
