@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
@@ -30,6 +30,7 @@ class Space:
     shapes: tuple[torch.Size, ...]
     dtypes: tuple[torch.dtype, ...]
     device: torch.device
+    whole: ClassVar[bool] = True  # false where a vector is one process's part of it
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor]) -> Space:

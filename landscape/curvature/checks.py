@@ -10,6 +10,7 @@ import torch
 from landscape.errors import InputError, NonFiniteError
 from landscape.objective import Objective, Point
 from landscape.seeds import normal
+from landscape.space import Space
 
 PAIRS = 2
 SHOWN = 3  # parameters that are named
@@ -36,7 +37,7 @@ def check_symmetric(
     block = torch.stack(columns, dim=1)
     with _first_batch(objective, point):
         products = product(block)
-    if not bool(torch.isfinite(products).all()):
+    if objective.ranks.any(not bool(torch.isfinite(products).all())):
         half = torch.finfo(objective.coarsest).bits == 16
         raise NonFiniteError(
             f"products with the {what} are not finite",
@@ -48,7 +49,7 @@ def check_symmetric(
         )
     error, floor = bound()
     tolerance = min(0.25, max(10 * torch.finfo(objective.coarsest).eps ** 0.5, 10 * error))
-    worst = max(_asymmetry(block, products, floor, i) for i in range(0, 2 * PAIRS, 2))
+    worst = max(_asymmetry(space, block, products, floor, i) for i in range(0, 2 * PAIRS, 2))
     if worst > tolerance:
         raise InputError(
             f"products with the {what} are not symmetric",
@@ -70,11 +71,11 @@ def _first_batch(objective: Objective, point: Point) -> Iterator[None]:
     yield
 
 
-def _asymmetry(block: torch.Tensor, products: torch.Tensor, floor: float, i: int) -> float:
+def _asymmetry(space: Space, block: torch.Tensor, products: torch.Tensor, floor: float, i: int) -> float:
     """Return |uᵀHv - vᵀHu| relative to |Hu| + |Hv|, for the columns i and i + 1."""
     (u, v), (hu, hv) = block.double().T[i : i + 2], products.double().T[i : i + 2]
-    size = max(float(hu.norm() + hv.norm()), floor * float(u.norm() + v.norm()))
-    return abs(float(u @ hv - v @ hu)) / size if size else 0.0
+    size = max(float(space.norm(hu) + space.norm(hv)), floor * float(space.norm(u) + space.norm(v)))
+    return abs(float(space.dot(u, hv) - space.dot(v, hu))) / size if size else 0.0
 
 
 def _where(
@@ -90,7 +91,7 @@ def _where(
             )
         products = torch.zeros_like(block)
         products[where] = product(block)[where]
-        if _asymmetry(block, products, floor, 0) > tolerance:
+        if _asymmetry(space, block, products, floor, 0) > tolerance:
             found.append(name)
         if len(found) == SHOWN:
             break

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from landscape.curvature.backends import BACKENDS
+from landscape.curvature.backends import BACKENDS, Backend
 from landscape.curvature.columns import Columns
 from landscape.curvature.fallback import Fallback
 from landscape.curvature.objective_operator import ObjectiveOperator
+from landscape.curvature.unsupported import Unsupported
 from landscape.objective import Objective
 
 
@@ -69,7 +70,12 @@ class Hessian(ObjectiveOperator):
         return self._products.current.bound
 
     def _multiplied(self, block: torch.Tensor) -> torch.Tensor:
-        return self._products(lambda backend: backend(block))
+        return self._products(lambda backend: self._by(backend, block))
+
+    def _by(self, backend: Backend, block: torch.Tensor) -> torch.Tensor:
+        if backend.exact and not self.space.whole:
+            raise Unsupported("the hooks of a sharded model")
+        return backend(block)
 
     def _error(self) -> tuple[float, float]:
         return self.bound, self._products.current.floor

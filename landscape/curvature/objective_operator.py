@@ -45,7 +45,7 @@ class ObjectiveOperator(LinearOperator):
 
     def _scaled(self, block: torch.Tensor) -> torch.Tensor:
         """Multiply columns that powers of two bring into the range of half precision, where it is used."""
-        if torch.finfo(self.objective.coarsest).bits > 16:
+        if torch.finfo(self.objective.coarsest).bits > 16 or not self.space.whole:
             return self._multiplied(block)
         largest = block.abs().amax(0).clamp_min(torch.finfo(block.dtype).tiny)
         scale = torch.exp2(-torch.log2(largest).floor())

@@ -11,6 +11,7 @@ import torch
 
 from landscape.errors import InputError, is_out_of_memory
 from landscape.objective import Objective
+from landscape.objective.sharded import refuse_shards
 from landscape.space import Selection, Space
 
 
@@ -290,6 +291,7 @@ class LinearOperator(ABC):
 
     def to_dense(self) -> torch.Tensor:
         """Return the operator as an (m, n) tensor; costs n products, or m of the adjoint if those are fewer."""
+        refuse_shards(self.space, "a dense matrix")
         m, n = self.shape
         by_rows = not self.symmetric and m < n
         eye = torch.eye(min(m, n) if by_rows else n, dtype=self.dtype, device=self.device)
@@ -300,6 +302,7 @@ class LinearOperator(ABC):
         """Return a :class:`scipy.sparse.linalg.LinearOperator`; vectors travel through host memory."""
         from scipy.sparse.linalg import LinearOperator as SciPyOperator
 
+        refuse_shards(self.space, "an operator of SciPy")
         host_dtype = np.float64 if self.dtype == torch.float64 else np.float32
 
         def product(v: np.ndarray) -> np.ndarray:

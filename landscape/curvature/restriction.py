@@ -10,6 +10,7 @@ import torch
 from landscape.curvature.algebra import Composite, check_square, is_endomorphism, name_of
 from landscape.curvature.operator import LinearOperator
 from landscape.errors import InputError
+from landscape.objective.sharded import refuse_shards
 from landscape.space import Selection, Space, dot64
 
 
@@ -63,6 +64,7 @@ class Deflated(Composite):
 
     def __init__(self, operator: LinearOperator, vectors: Any) -> None:
         check_square(operator, "deflate")
+        refuse_shards(operator.space, "deflation")
         super().__init__([operator], operator.space)
         self.symmetric, self.psd = operator.symmetric, operator.psd
         self.basis = orthonormal(_columns(vectors, operator.space))

@@ -127,6 +127,11 @@ class Batches:
         """Return all batches as a list."""
         return list(self)
 
+    @property
+    def coming(self) -> int:
+        """The batches of the next pass, known after the first one."""
+        return len(self._held) if self._held is not None else self.count or 0
+
     def survey(self) -> None:
         """Read all of the data if that has not been done, so that its counts are known."""
         if self.count is None:

@@ -121,11 +121,11 @@ class Objective:
         self.device = torch.device(device) if device is not None else first.device
         if self.shards is None:
             self.space = Space.of({name: self._placed(p.detach()) for name, p in self._selected.items()})
-            self.ranks, self._batch = Ranks(group, self.device), Batch
+            self.ranks = Ranks(group, self.device)
         else:
             refuse_options(device, dtype, regularizer, first)
             self.space, self.ranks = self.shards.space(self._selected), self.shards.ranks(group, self.device)
-            self._batch = partial(ShardedBatch, shards=self.shards)
+        self._batch: Callable[..., Batch] = Batch if self.shards is None else partial(ShardedBatch, shards=self.shards)
         self.share: Share = WHOLE
         self.batches = Batches(data, self.device, dtype, cache)
         self._bound = BoundLoss(self.model, self.loss, self.device, autocast)

@@ -64,7 +64,7 @@ def _tried(per_batch: Callable[[Batch], T], piece: Batch) -> T | None:
 
 def _may_split(batch: Batch, objective: Objective) -> bool:
     weighted = getattr(objective.loss, "weighted", True)
-    return objective.mode == "eval" and weighted and divisible(batch.data, batch.size)
+    return objective.mode == "eval" and objective.shards is None and weighted and divisible(batch.data, batch.size)
 
 
 def _adds_up(batch: Batch, examples: int, objective: Objective) -> bool:
@@ -92,7 +92,7 @@ def _too_large(batch: Batch, size: int) -> MemoryLimitError:
         got=f"{size} examples at a time",
         why="one example alone does not fit" if size <= 1 else
             "it cannot be split without another loss: the mode is 'train', its examples act on each other, "
-            "the loss returns no weight, or a tensor does not lead with the examples",
+            "the loss returns no weight, a tensor does not lead with the examples, or the model is sharded",
         fix="select fewer parameters with params=, or use another device" if size <= 1 else
             "give the data in smaller batches",
     )  # fmt: skip

@@ -73,7 +73,8 @@ class BoundLoss(nn.Module):
 class Batch:
     """One batch of an objective at a point, ready to be evaluated.
 
-    ``start`` examples come before it in the pass. What ``regularizer`` gives is part of its terms.
+    ``start`` examples come before it in the pass. What ``regularizer`` gives is part of its terms. ``counts`` is
+    false for one that repeats another while other processes work on theirs.
     """
 
     index: int
@@ -85,6 +86,7 @@ class Batch:
     _seed: int
     start: int = 0
     regularizer: Regularizer | None = None
+    counts: bool = True
 
     def part(self, rows: slice) -> Batch:
         """Return some of the examples as a batch of its own, with the index of this one."""

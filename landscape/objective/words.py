@@ -21,7 +21,8 @@ def provenance(objective: Objective) -> dict[str, Any]:
     if o.autocast is not None:
         found["autocast"] = str(o.autocast).removeprefix("torch.")
     found["device"] = str(o.device)
-    found["parameters"] = {"count": o.space.n, "tensors": len(o.space.names), "selection": o.selection}
+    count = sum(p.numel() for p in o.parameters.values())  # of all shards
+    found["parameters"] = {"count": count, "tensors": len(o.space.names), "selection": o.selection}
     whole = o.batches if o.share is WHOLE else o.share
     found["data"] = {
         "examples": whole.examples,

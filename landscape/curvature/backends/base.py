@@ -24,6 +24,7 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    exact: ClassVar[bool] = True  # differentiates the gradient, which must have a graph
 
     def __init__(self, objective: Objective, point: Point, columns: Columns) -> None:
         self.objective, self.point, self.columns = objective, point, columns

@@ -30,6 +30,7 @@ class Difference(Backend):
     """
 
     name = "difference"
+    exact = False
 
     def __init__(self, objective: Objective, point: Point, columns: Columns) -> None:
         super().__init__(objective, point, columns)
