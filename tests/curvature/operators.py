@@ -73,6 +73,6 @@ OPERATORS: dict[str, Case] = {
 def agree(op: LinearOperator, product: Tensor, expected: Tensor, tolerance: float) -> None:
     """Assert that columns differ by ``tolerance`` or the bound that ``op`` states, relative to the longest."""
     limit = max(tolerance, getattr(op, "bound", 0.0))
-    error, size = (torch.linalg.vector_norm(t, dim=0).max() for t in (product.double() - expected, expected))
+    error, size = (torch.linalg.vector_norm(t, dim=0).max() for t in (product.double() - expected.detach(), expected.detach()))
     assert product.shape == expected.shape
     assert float(error) <= limit * max(float(size), 1e-3), f"differs by {error / size:.3g}, allowed {limit:.3g}"
