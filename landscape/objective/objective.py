@@ -221,7 +221,7 @@ class Objective:
 
     def iterate(self, at: Point) -> Iterator[Batch]:
         """Yield every batch at the point ``at``; only inside a :meth:`session`, and not of shared data."""
-        refuse_shared(self, "what has a part for each example", "build the objective without group=")
+        refuse_shared(self, "what has a part for each example", "build an objective without group= on a whole model")
         return self.own_batches(at)
 
     def own_batches(self, at: Point) -> Iterator[Batch]:
@@ -373,7 +373,7 @@ class Objective:
         -----
         Costs a few products on the first batch, and reading the data once if that has not been done.
         """
-        refuse_shared(self, "an estimate of the cost", "ask it of an objective on this process's part")
+        refuse_shared(self, "an estimate of the cost", "ask it of an objective without group= on a whole model")
         return estimate(self, op, products, columns)
 
     # -- words --------------------------------------------------------------------------------------

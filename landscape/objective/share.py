@@ -62,10 +62,11 @@ def shared(objective: Objective) -> Share:
 
 
 def refuse_shared(objective: Objective, what: str, fix: str) -> None:
-    """Refuse ``what`` where several processes share the data."""
+    """Refuse ``what`` where processes share the data or the model."""
     if objective.ranks.group is not None:
+        shared_by = "data" if objective.shards is None else "sharded model"
         raise InputError(
-            f"{what} needs all of the data in one process",
-            got=f"an objective whose data {objective.ranks.count} processes share",
+            f"{what} needs all of the data and the model in one process",
+            got=f"an objective whose {shared_by} belongs to a group of {objective.ranks.count}",
             fix=fix,
         )
