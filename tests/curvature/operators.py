@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -39,15 +40,15 @@ LABELLED = ["language model", "segmentation", "sequence"]
 
 
 def _hessian(backend: str, losses: Sequence[str] = TWICE, **options: str) -> Case:
-    return Case(lambda o: ls.Hessian(o, backend=backend, **options), lambda d, V: d.hessian_times(V), losses)
+    return Case(partial(ls.Hessian, backend=backend, **options), lambda d, V: d.hessian_times(V), losses)
 
 
 def _ggn(backend: str, **options: str) -> Case:
-    return Case(lambda o: ls.GGN(o, backend=backend, **options), lambda d, V: d.ggn @ V, TWICE)
+    return Case(partial(ls.GGN, backend=backend, **options), lambda d, V: d.ggn @ V, TWICE)
 
 
 def _fisher(backend: str) -> Case:
-    return Case(lambda o: ls.Fisher(o, backend=backend), lambda d, V: d.fisher @ V, LIKELIHOODS, LABELLED)
+    return Case(partial(ls.Fisher, backend=backend), lambda d, V: d.fisher @ V, LIKELIHOODS, LABELLED)
 
 
 OPERATORS: dict[str, Case] = {
@@ -61,18 +62,18 @@ OPERATORS: dict[str, Case] = {
     "GGN, autograd": _ggn("autograd"),
     "Fisher, forward": _fisher("forward"),
     "Fisher, autograd": _fisher("autograd"),
-    "Fisher, empirical": Case(lambda o: ls.Fisher(o, kind="empirical"), lambda d, V: d.empirical_fisher @ V),
-    "Fisher, mc": Case(lambda o: ls.Fisher(o, kind="mc", samples=2), None, LIKELIHOODS, LABELLED, by_order=True),
+    "Fisher, empirical": Case(partial(ls.Fisher, kind="empirical"), lambda d, V: d.empirical_fisher @ V),
+    "Fisher, mc": Case(partial(ls.Fisher, kind="mc", samples=2), None, LIKELIHOODS, LABELLED, by_order=True),
     "GradientCovariance": Case(ls.GradientCovariance, lambda d, V: d.gradient_covariance @ V, by_example=True),
     "Jacobian": Case(ls.Jacobian, lambda d, V: d.jacobian @ V, by_order=True),
-    "Jacobian, adjoint": Case(lambda o: ls.Jacobian(o).T, lambda d, V: d.jacobian.T @ V, by_order=True),
+    "Jacobian, adjoint": Case(lambda o, **at: ls.Jacobian(o, **at).T, lambda d, V: d.jacobian.T @ V, by_order=True),
     "NTK": Case(ls.NTK, lambda d, V: d.ntk @ V, by_order=True),
 }
 
 
 def agree(op: LinearOperator, product: Tensor, expected: Tensor, tolerance: float) -> None:
     """Assert that columns differ by ``tolerance`` or the bound that ``op`` states, relative to the longest."""
-    limit = max(tolerance, getattr(op, "bound", 0.0))
-    error, size = (torch.linalg.vector_norm(t, dim=0).max() for t in (product.double() - expected.detach(), expected.detach()))
+    limit, expected = max(tolerance, getattr(op, "bound", 0.0)), expected.detach()
+    error, size = (torch.linalg.vector_norm(t, dim=0).max() for t in (product.double() - expected, expected))
     assert product.shape == expected.shape
     assert float(error) <= limit * max(float(size), 1e-3), f"differs by {error / size:.3g}, allowed {limit:.3g}"

@@ -35,6 +35,19 @@ def test_some_parameters(name: str) -> None:
     agrees(name, objective, Dense(p, select=lambda key, _: key in chosen))
 
 
+@pytest.mark.parametrize("name", KNOWN)
+def test_at_another_point(name: str) -> None:
+    p, moved = problem("tied"), problem("tied", seed=1)
+    objective = ls.Objective(p.model, p.loss, p.batches())
+    case = OPERATORS[name]
+    expected = Dense(Problem(moved.model, p.loss, p.inputs, p.targets))
+    there = objective.space.flatten(dict(moved.model.named_parameters()))
+    for at in (there, there.numpy(), moved.model.state_dict()):
+        op = case.make(objective, at=at)
+        V = block(op.shape[1])
+        agree(op, op @ V, case.expected(expected, V), 1e-11)
+
+
 @pytest.mark.parametrize("batches", BATCHES)
 @pytest.mark.parametrize("name", KNOWN)
 def test_training_on_does_not_move_it(name: str, batches: str) -> None:
