@@ -122,3 +122,21 @@ def test_differences_need_no_second_derivative() -> None:
         V = block(op.shape[1])
         agree(op, op @ V, Dense(smooth).hessian_times(V), 1e-11)
         assert op.backend == "difference"
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_problems_are_away_from_kinks(mode: str) -> None:
+    """Where a ReLU or a choice of experts is about to turn, neither differences nor float32 have one truth."""
+    margins: list[float] = []
+    for model in ("resnet", "mixture", "switch"):
+        p = problem(model)
+        p.model.train(mode == "train")
+        for module in p.model.modules():
+            if isinstance(module, torch.nn.ReLU):
+                module.register_forward_pre_hook(lambda _, args: margins.append(float(args[0].detach().abs().min())))
+        for x, _ in p.batches(SIZES) + p.batches(N):
+            p.model(x)
+            if model != "resnet":
+                chances = p.model.router(x).softmax(1).sort(1, descending=True).values.detach()
+                margins.append(float((chances[:, p.model.best - 1] - chances[:, p.model.best]).min()))
+    assert min(margins) > 5e-5
