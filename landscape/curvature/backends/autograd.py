@@ -37,9 +37,9 @@ class Autograd(Backend):
                 graph = self._graph(batch)
                 if graph is None:
                     return [batch.terms().weight, torch.zeros_like(block)]
-                depends = True
-                product = self._apply(graph, block)
-                if batch.size == objective.batches.examples:  # kept once memory has held a product with it
+                depends, only = True, batch.size == objective.batches.examples
+                product = self._apply(graph, block, last=not only)
+                if only:  # kept once memory has held a product with it
                     self._kept = graph
                 return [graph[2], product]
 
@@ -62,17 +62,18 @@ class Autograd(Backend):
         gradients = batch.gradient(terms, leaves, create_graph=True)
         return None if gradients is None else (leaves, gradients, constant(terms.weight))
 
-    def _apply(self, graph: Graph, block: torch.Tensor) -> torch.Tensor:
+    def _apply(self, graph: Graph, block: torch.Tensor, *, last: bool = False) -> torch.Tensor:
+        """Return the products with a batch's own Hessian; the ``last`` ones give its graph's memory back on the way."""
         leaves, gradients, _ = graph
         # a gradient without a graph is constant: the loss is linear in, or does not use, its parameter
         curved = [i for i, g in enumerate(gradients) if g.requires_grad]
         if not curved:
             return torch.zeros_like(block)
-        product = self._product(leaves, gradients, curved)
+        product = self._product(leaves, gradients, curved, retain=not last or block.shape[1] > 1)
         return self.columns(block, product, product)
 
     def _product(
-        self, leaves: list[torch.Tensor], gradients: list[torch.Tensor], curved: list[int]
+        self, leaves: list[torch.Tensor], gradients: list[torch.Tensor], curved: list[int], *, retain: bool
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return the product with one vector (n,), or with several (k, n)."""
         space = self.objective.space
@@ -84,7 +85,7 @@ class Autograd(Backend):
                 [gradients[i] for i in curved],
                 leaves,
                 [parts[i].to(gradients[i].dtype) for i in curved],
-                retain_graph=True,
+                retain_graph=retain,
                 allow_unused=True,
                 **batched,
             )
