@@ -103,7 +103,11 @@ class Reverse(Linearization):
         outputs = [self.outputs[i] for i in self._curved]
         refuse_once(outputs)
         with recognised():
-            self._dummies = [torch.zeros_like(output, requires_grad=True) for output in outputs]
+            # any u will do, as Jᵀ u is linear in it; from zeros nobody could tell a backward that leaves no graph
+            self._dummies = [
+                torch.linspace(1, 2, o.numel(), dtype=o.dtype, device=o.device).view(o.shape).requires_grad_()
+                for o in outputs
+            ]
             rows = torch.autograd.grad(outputs, self._leaves, self._dummies, create_graph=True, allow_unused=True)
         self._rows = [(i, row) for i, row in enumerate(rows) if row is not None and row.requires_grad]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,20 +51,30 @@ def recognised() -> Iterator[None]:
 
 
 def refuse_once(tensors: Iterable[torch.Tensor]) -> None:
-    """Raise :class:`Unsupported` where a function that may be differentiated once only has a part in ``tensors``.
+    """Raise :class:`Unsupported` where functions in the graph of ``tensors`` cannot be differentiated twice.
 
-    Torch's own mark in the gradient's graph raises when it is reached, but ``torch.autograd.grad`` never reaches
-    it: that part of the second derivative would be left out in silence.
-    Cost: about a microsecond for each node of the graph.
+    Those are custom functions marked ``once_differentiable``, found now, and those whose backward leaves no graph,
+    found when the gradient is made. ``torch.autograd.grad`` says nothing of either: that part of the second
+    derivative would be left out in silence. Cost: about a microsecond for each node of the graph.
     """
     todo = [t.grad_fn for t in tensors if t.grad_fn is not None]
     seen = set(todo)
     while todo:
         node = todo.pop()
         function: Any = getattr(node, "_forward_cls", None)  # of functions that are written in Python
-        if getattr(getattr(function, "backward", None), "__code__", None) is _ONCE:
-            raise Unsupported(f"{function.__name__}, which is marked once_differentiable")
+        if function is not None:
+            if getattr(function.backward, "__code__", None) is _ONCE:
+                raise Unsupported(f"{function.__name__}, which is marked once_differentiable")
+            node.register_hook(partial(_refuse_cut, function.__name__))
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)
                 todo.append(following)
+
+
+def _refuse_cut(name: str, gradients: Sequence[torch.Tensor | None], incoming: Sequence[torch.Tensor | None]) -> None:
+    """Raise where a backward, which is linear in what comes in, gives what does not depend on it."""
+    with_graph = [g.requires_grad for g in incoming if g is not None and (g.requires_grad or bool(g.any()))]
+    cut = any(g is not None and not g.requires_grad and bool(g.any()) for g in gradients)
+    if with_graph and all(with_graph) and cut:
+        raise Unsupported(f"{name}, whose backward leaves no graph")

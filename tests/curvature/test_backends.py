@@ -65,6 +65,20 @@ class Twice(Function):
         return g * torch.sigmoid(x)
 
 
+class Kernel(Function):
+    """The same as kernels outside torch do it: numbers come out, without a graph and without a mark."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x)
+        return nn.functional.softplus(x), x.amax(-1)  # as attention gives its normaliser besides
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, unused: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.from_numpy(g.detach().numpy() * torch.sigmoid(x.detach()).numpy())
+
+
 class Wrong(Function):
     """The same with a gradient that is right and, since it hides its input from autograd, wrong when differentiated."""
 
@@ -144,6 +158,37 @@ def test_it_is_never_left_out_in_silence(params: str | None) -> None:
     own = ls.GGN(ls.Objective(problem("mlp").model, lambda m, b: (Once.apply(m(b[0])).mean(), len(b[0])), p.batches()))
     with pytest.raises(ls.errors.InputError, match="got Once, which is marked once_differentiable"):
         own @ block(own.shape[0])
+
+
+@pytest.mark.parametrize("params", [None, "0.*"], ids=["all", "those before it"])
+def test_a_backward_that_leaves_no_graph(params: str | None) -> None:
+    p, smooth = with_layer(lambda x: Kernel.apply(x)[0]), with_layer(nn.functional.softplus)
+    H, expected = (ls.Hessian(objective(q, params=params)) for q in (p, smooth))
+    V = block(H.shape[0])
+    agree(H, H @ V, expected @ V, 1e-11)
+    assert "autograd: no derivative of Kernel, whose backward leaves no graph" in H.provenance()["backends that failed"]
+    G = ls.GGN(objective(p, params=params))
+    with harmless(p.model), pytest.raises(ls.errors.InputError, match="got Kernel, whose backward leaves no graph"):
+        G @ V
+
+
+def test_zeros_of_a_backward_need_no_graph() -> None:
+    class Scaled(Function):
+        """x, times a number that has no part in the gradient."""
+
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+            return 2 * g, torch.zeros(())
+
+    p, plain = with_layer(lambda x: Scaled.apply(x.tanh(), x.mean())), with_layer(lambda x: 2 * x.tanh())
+    H = ls.Hessian(objective(p))
+    V = block(H.shape[0])
+    close(H @ V, Dense(plain).hessian_times(V), 1e-12)
+    assert H.backend == "autograd"
 
 
 def test_a_function_without_dual_numbers() -> None:
