@@ -16,13 +16,14 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-in
 PINS := pyproject.toml constraints.txt
 
 PYTEST := $(BIN)/python -m pytest
+BENCH  := $(PYTEST) -m "" -W default -s -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check docs bench clean
+.PHONY: help demo test test-slow check docs bench bench-products clean
 
 help: ## say what there is
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.base ## train a small network, watch it, draw its landscape: runs/demo/report.html
 	$(BIN)/landscape demo --out $(OUT) $(DEMO)
@@ -42,7 +43,10 @@ docs: $(VENV)/.docs ## build the documentation strictly into docs/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
 
 bench: $(VENV)/.base ## time the engine beside other libraries; prints tables
-	$(BIN)/python -m pytest tests/benchmarks -m "" -o python_files="bench_*.py" -W default -s -q
+	$(BENCH) tests/benchmarks/bench_curvature.py
+
+bench-products: $(VENV)/.base ## time and memory of one product, in gradients, beside other libraries
+	$(BENCH) tests/benchmarks/bench_products.py tests/benchmarks/bench_large.py
 
 clean: ## remove .venv and everything that was built; runs/ stays
 	rm -rf $(VENV) build dist docs/site .pytest_cache .mypy_cache .ruff_cache

@@ -18,6 +18,7 @@ from torch import nn
 
 import landscape as ls
 from landscape import eigsh, trace
+from tests.benchmarks.timing import seconds, table
 
 EXAMPLES, REPEATS = 512, 5
 
@@ -32,20 +33,8 @@ def _problem() -> tuple[nn.Module, nn.Module, list[tuple[torch.Tensor, torch.Ten
     return model, nn.CrossEntropyLoss(), list(zip(x.split(128), y.split(128), strict=True))
 
 
-def _best(function: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    print(f"\n{title}")
-    for row in [head, *rows]:
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+def _best(work: Callable[[], Any]) -> float:
+    return min(seconds(work) for _ in range(REPEATS))
 
 
 def test_products() -> None:
@@ -60,8 +49,8 @@ def test_products() -> None:
     torch.testing.assert_close(ours @ v, theirs @ v, rtol=1e-3, atol=1e-5)
     gradient = _best(objective.gradient)
     rows = [
-        (name, f"{seconds * 1e3:.1f}", f"{seconds / gradient:.1f}")
-        for name, seconds in (
+        (name, f"{taken * 1e3:.1f}", f"{taken / gradient:.1f}")
+        for name, taken in (
             ("gradient, landscape", gradient),
             ("1 product, landscape", _best(lambda: ours @ v)),
             ("1 product, curvlinops", _best(lambda: theirs @ v)),
@@ -69,7 +58,7 @@ def test_products() -> None:
             ("10 products at once, curvlinops", _best(lambda: theirs @ block)),
         )
     ]
-    _table(f"Products, n = {objective.space.n}, 4 batches of 128", ("what", "ms", "gradients"), rows)
+    table(f"Products, n = {objective.space.n}, 4 batches of 128", ("what", "ms", "gradients"), rows)
 
 
 def test_largest_eigenvalues() -> None:
@@ -78,7 +67,7 @@ def test_largest_eigenvalues() -> None:
     operator = ls.Hessian(objective)
     began = time.perf_counter()
     ours = eigsh(operator, k=3, which="LM", tol=1e-3)
-    seconds = time.perf_counter() - began
+    our_seconds = time.perf_counter() - began
 
     counted = ls.Hessian(objective)
     began = time.perf_counter()
@@ -91,11 +80,11 @@ def test_largest_eigenvalues() -> None:
 
     assert sorted(abs(ours.values)) == pytest.approx(sorted(abs(values)), rel=1e-2)
     rows = [
-        ("landscape eigsh", str(ours.matvecs), f"{seconds:.2f}", f"{ours.values[0]:.4f}"),
+        ("landscape eigsh", str(ours.matvecs), f"{our_seconds:.2f}", f"{ours.values[0]:.4f}"),
         ("SciPy eigsh on the same operator", str(counted.matvecs), f"{scipy_seconds:.2f}", f"{max(abs(values)):.4f}"),
         ("PyHessian power iteration", "not counted", f"{power_seconds:.2f}", f"{power[0]:.4f}"),
     ]
-    _table("Three eigenvalues of largest magnitude, tolerance 1e-3", ("what", "products", "s", "first"), rows)
+    table("Three eigenvalues of largest magnitude, tolerance 1e-3", ("what", "products", "s", "first"), rows)
 
 
 def test_trace() -> None:
@@ -103,13 +92,13 @@ def test_trace() -> None:
     objective = ls.Objective(model, criterion, data)
     began = time.perf_counter()
     ours = trace(ls.Hessian(objective), rtol=0.05)
-    seconds = time.perf_counter() - began
+    our_seconds = time.perf_counter() - began
     began = time.perf_counter()
     samples = pyhessian(model, criterion, dataloader=data, cuda=False).trace(maxIter=200, tol=1e-3)
     their_seconds = time.perf_counter() - began
     theirs = sum(samples) / len(samples)
     rows = [
-        ("landscape, rtol 0.05", str(ours.matvecs), f"{seconds:.2f}", f"{ours.estimate:.3f} ± {ours.stderr:.3f}"),
+        ("landscape, rtol 0.05", str(ours.matvecs), f"{our_seconds:.2f}", f"{ours.estimate:.3f} ± {ours.stderr:.3f}"),
         ("PyHessian, tol 1e-3", str(len(samples)), f"{their_seconds:.2f}", f"{theirs:.3f}"),
     ]
-    _table("Trace", ("what", "products", "s", "estimate"), rows)
+    table("Trace", ("what", "products", "s", "estimate"), rows)
