@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 
+from landscape.curvature.unsupported import recognised
 from landscape.errors import InputError, is_out_of_memory
 
 CHOICES = ("auto", "loop", "batch")
@@ -58,7 +59,7 @@ class Columns:
             self._batched = False
         if self._batched is None and count >= FEW:
             return self._trial(rows, one, many)
-        return _quiet(many, rows) if self._batched and count > 1 else _looped(one, rows)
+        return _batched(many, rows) if self._batched and count > 1 else _looped(one, rows)
 
     def _trial(self, rows: torch.Tensor, one: Product, many: Product) -> torch.Tensor:
         """Time both ways on columns that have to be multiplied anyway."""
@@ -87,6 +88,20 @@ def _looped(one: Product, rows: torch.Tensor) -> torch.Tensor:
         products = product.new_empty(len(rows), len(product)) if products is None else products
         products[i] = product
     return rows.clone() if products is None else products
+
+
+def _batched(many: Product, rows: torch.Tensor) -> torch.Tensor:
+    try:
+        with recognised():
+            return _quiet(many, rows)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            "torch cannot batch the columns of a block for this loss",
+            got=" ".join(str(error).split())[:160],
+            fix="pass columns='auto' or columns='loop'",
+        ) from error
 
 
 def _quiet(many: Product, rows: torch.Tensor) -> torch.Tensor:

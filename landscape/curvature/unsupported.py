@@ -74,7 +74,8 @@ def refuse_once(tensors: Iterable[torch.Tensor]) -> None:
 
 def _refuse_cut(name: str, gradients: Sequence[torch.Tensor | None], incoming: Sequence[torch.Tensor | None]) -> None:
     """Raise where a backward, which is linear in what comes in, gives what does not depend on it."""
-    with_graph = [g.requires_grad for g in incoming if g is not None and (g.requires_grad or bool(g.any()))]
-    cut = any(g is not None and not g.requires_grad and bool(g.any()) for g in gradients)
-    if with_graph and all(with_graph) and cut:
+    if not any(g is not None and g.requires_grad for g in incoming):  # no graph is being made
+        return
+    constant = any(g is not None and not g.requires_grad and bool(g.any()) for g in incoming)
+    if not constant and any(g is not None and not g.requires_grad and bool(g.any()) for g in gradients):
         raise Unsupported(f"{name}, whose backward leaves no graph")

@@ -195,9 +195,14 @@ def test_a_function_without_dual_numbers() -> None:
     p, smooth = with_layer(Twice.apply), with_layer(nn.functional.softplus)
     dense = Dense(smooth)
     V = block(len(dense.gradient))
-    H, G = ls.Hessian(objective(p)), ls.GGN(objective(p))
+    H, G = ls.Hessian(objective(p), columns="batch"), ls.GGN(objective(p))
     close(H @ V, dense.hessian_times(V), 1e-11)
     close(G @ V, dense.ggn @ V, 1e-11)
+    with pytest.raises(
+        ls.errors.InputError, match=r"torch cannot batch .*setup_context.* pass columns='auto'"
+    ) as caught:
+        ls.GGN(objective(p), columns="batch") @ V
+    assert "\n" not in str(caught.value)
     assert (H.backend, G.backend) == ("autograd", "autograd")
     assert "backends that failed" not in H.provenance()
     assert G.provenance()["backends that failed"].startswith("forward: no derivative of")
