@@ -33,8 +33,9 @@ def check_symmetric(
     if what in objective.checked:
         return
     space = objective.space
-    columns = [normal(space.n, objective.seed, i, dtype=space.dtype, device=space.device) for i in range(2 * PAIRS)]
-    block = torch.stack(columns, dim=1)
+    block = torch.empty(2 * PAIRS, space.n, dtype=space.dtype, device=space.device).T
+    for i, column in enumerate(block.unbind(1)):
+        column.copy_(normal(space.n, objective.seed, i, dtype=space.dtype, device=space.device))
     with _first_batch(objective, point):
         products = product(block)
     if objective.ranks.any(not bool(torch.isfinite(products).all())):
@@ -73,7 +74,7 @@ def _first_batch(objective: Objective, point: Point) -> Iterator[None]:
 
 def _asymmetry(space: Space, block: torch.Tensor, products: torch.Tensor, floor: float, i: int) -> float:
     """Return |uᵀHv - vᵀHu| relative to |Hu| + |Hv|, for the columns i and i + 1."""
-    (u, v), (hu, hv) = block.double().T[i : i + 2], products.double().T[i : i + 2]
+    (u, v), (hu, hv) = block.T[i : i + 2], products.T[i : i + 2]
     size = max(float(space.norm(hu) + space.norm(hv)), floor * float(space.norm(u) + space.norm(v)))
     return abs(float(space.dot(u, hv) - space.dot(v, hu))) / size if size else 0.0
 
