@@ -8,8 +8,7 @@ from functools import partial
 from rich.table import Table
 
 import landscape as ls
-from landscape.curvature import LinearOperator
-from landscape.curvature.backends import BACKENDS
+from landscape.curvature import BACKENDS, LinearOperator
 from landscape.errors import InputError
 from landscape_cli.shell import out, plain
 

@@ -1,6 +1,7 @@
 """Curvature of an objective as linear operators."""
 
 from landscape.curvature.algebra import Identity
+from landscape.curvature.backends import BACKENDS
 from landscape.curvature.blocks import BlockDiagonal
 from landscape.curvature.fisher import Fisher, GradientCovariance
 from landscape.curvature.ggn import GGN
@@ -13,6 +14,7 @@ from landscape.curvature.operator import LinearOperator, TensorOperator
 from landscape.curvature.preconditioned import Preconditioner, preconditioned, preconditioner
 
 __all__ = [
+    "BACKENDS",
     "GGN",
     "NTK",
     "BlockDiagonal",
