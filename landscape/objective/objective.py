@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.distributed import Ranks
 from landscape.errors import InputError
@@ -25,7 +24,7 @@ from landscape.objective.point import Batch, BoundLoss, Point, by_name
 from landscape.objective.refusals import counted, finite, refuse_constant, same_size
 from landscape.objective.regularizer import as_regularizer
 from landscape.objective.sampling import chosen
-from landscape.objective.session import in_mode, plain_passes
+from landscape.objective.session import in_mode, math_attention_only, plain_passes
 from landscape.objective.sharded import ShardedBatch, local, refuse_options, shards_of
 from landscape.objective.share import WHOLE, Share, refuse_shared, shared
 from landscape.objective.sources import batch_size
@@ -247,8 +246,8 @@ class Objective:
             torch.inference_mode(False),
             torch.set_grad_enabled(grad),
             torch.autocast(self.device.type, enabled=False),
-            sdpa_kernel(SDPBackend.MATH) if math_attention else nullcontext(),
-            plain_passes(),
+            math_attention_only if math_attention else nullcontext(),
+            plain_passes,
             in_mode(self.model, train=self.mode == "train"),
             nullcontext() if self.shards is None else self.shards.lent(),
         ):
