@@ -39,8 +39,8 @@ def _run(what: str, found: Path, out: str) -> None:
     v = torch.randn(objective.space.n, generator=generator)
     facts: dict[str, Any] = {"n": objective.space.n}
     if what == "gradient":
-        facts["seconds"] = seconds(objective.gradient)
         product = objective.gradient()
+        facts["seconds"] = seconds(objective.gradient)
     else:
         operator = ls.GGN(objective) if what == "GGN" else ls.Hessian(objective, backend=what)
         facts["first"] = seconds(lambda: operator @ v)

@@ -23,7 +23,7 @@ from landscape.objective.footprint import peak_memory
 from tests.benchmarks.networks import NETWORKS, network
 from tests.benchmarks.timing import in_turn, table
 
-ROUNDS, FEWER, THREADS = 9, 5, 2
+ROUNDS, FEWER, THREADS = 7, 3, 2
 MANY, WIDTH = 20, 16
 TOLERANCE = 1e-4
 
