@@ -11,6 +11,7 @@ import torch
 from landscape.curvature.algebra import Composite, name_of
 from landscape.curvature.operator import LinearOperator
 from landscape.errors import InputError, NonFiniteError, NotConvergedError
+from landscape.objective.sharded import refuse_shards
 
 #: Relative residual asked for by default, by the dtype of the vectors.
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
@@ -68,6 +69,7 @@ class Inverse(Composite):
         max_products: int = 1000,
         on_failure: str = "raise",
     ) -> None:
+        refuse_shards(operator.space, "an inverse")
         if not operator.symmetric:
             raise InputError("conjugate gradients need a symmetric operator", got=type(operator).__name__,
                              fix="solve the normal equations with (A.T @ A).inverse(damping)")  # fmt: skip

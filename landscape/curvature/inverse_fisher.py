@@ -12,6 +12,7 @@ import torch
 from landscape.curvature.matrix import plain_space
 from landscape.curvature.operator import LinearOperator
 from landscape.errors import InputError, NonFiniteError
+from landscape.objective.sharded import refuse_shards
 from landscape.space import Space
 
 SLAB = 1 << 16  # columns of the window that are widened to float64 at a time
@@ -68,6 +69,7 @@ class InverseFisher(LinearOperator):
         given = iter(gradients)
         first = list(islice(given, 1))
         space = _space_of(first) if space is None else space
+        refuse_shards(space, "an inverse Fisher")
         if window < 1:
             raise InputError("the window must hold at least one gradient", got=window, fix="pass window=64")
         super().__init__(space)

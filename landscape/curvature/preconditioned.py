@@ -22,6 +22,7 @@ from landscape.curvature.operator import LinearOperator
 from landscape.curvature.optimizers import known, rule_of, steps
 from landscape.curvature.restriction import Deflated, Restricted
 from landscape.errors import InputError
+from landscape.objective.sharded import local
 from landscape.space import Space
 
 
@@ -79,7 +80,7 @@ def preconditioner(optimizer: optim.Optimizer, parameters: Mapping[str, torch.Te
                              why="its preconditioner comes from the gradients it has seen",
                              fix="ask again after the first step")  # fmt: skip
         rate, state = float(group["lr"]), optimizer.state.get(p, {})
-        below = torch.as_tensor(rule.denominator(group, state), dtype=torch.float64).to(space.device)
+        below = local(torch.as_tensor(rule.denominator(group, state), dtype=torch.float64)).to(space.device)
         root = (rate / below).sqrt()
         if not bool(torch.isfinite(root).all()):
             raise InputError("the optimizer divides by zero or by NaN", got=f"its second moment for {name}",

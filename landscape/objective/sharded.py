@@ -197,7 +197,7 @@ class Shards:
                 or (hasattr(p, "_unsharded_param") and p._unsharded_param.grad is not None)
                 for p in group.fsdp_params
             )
-            own = getattr(group, "gradient_divide_factor", None) is not None or group._all_reduce_hook is not None
+            own = getattr(group, "gradient_divide_factor", None) is not None or getattr(group, "_all_reduce_hook", None)
             if held or own or not (group.reduce_grads and group.all_reduce_grads):
                 raise InputError(
                     "backward passes of a sharded model must average gradients over its processes",

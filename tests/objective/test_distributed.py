@@ -18,12 +18,14 @@ import pytest
 import torch
 from torch import distributed as dist
 from torch import multiprocessing, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 import landscape as ls
 from landscape.curvature import Jacobian
 from landscape.errors import InputError
 from landscape.objective import Objective
+from landscape.objective.sharded import local
 
 COUNT, SECONDS = 2, 120
 CHECKS: dict[str, Callable[[int], None]] = {}
@@ -217,6 +219,33 @@ def one_fails_and_both_say_so(rank: int) -> None:
         Objective(model, other, _own(rank), group=dist.group.WORLD).check_deterministic()
 
 
+class _Once(torch.autograd.Function):
+    """The identity, without a second derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * 1
+
+
+@check
+def both_fall_back_to_the_same_backend(rank: int) -> None:
+    def loss(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs = model(batch[0])
+        outputs = _Once.apply(outputs) if len(batch[1]) == 3 else outputs  # a batch of the second process
+        return functional.cross_entropy(outputs, batch[1]), (batch[1] >= 0).sum()
+
+    model = _model()
+    ours = Objective(model, loss, _own(rank), group=dist.group.WORLD)
+    hessian, block = ls.Hessian(ours), _vectors(ours.space.n)
+    _close(hessian @ block, ls.Hessian(Objective(model, nn.CrossEntropyLoss(), _data())) @ block, rtol=1e-6)
+    assert hessian.backend == "difference"
+
+
 @check
 def what_needs_one_process_is_refused(rank: int) -> None:
     model = _model()
@@ -302,6 +331,31 @@ def shards(rank: int) -> None:
         assert "autograd: no derivative of the hooks of a sharded model" in facts["backends that failed"]
         assert facts["parameters"]["count"] == whole.space.n
         _same(_state(cut), before)
+
+
+@check
+def operators_made_of_a_sharded_one(rank: int) -> None:
+    ours, whole = (
+        Objective(_cut(_model()), nn.CrossEntropyLoss(), _own(rank)),
+        Objective(_model(), nn.CrossEntropyLoss(), _data()),
+    )
+    optimizers = [torch.optim.Adam(o.parameters.values(), lr=0.1) for o in (ours, whole)]
+    for objective, optimizer in zip((ours, whole), optimizers, strict=True):
+        for p, g in zip(objective.parameters.values(), objective.space.split(objective.gradient()), strict=True):
+            p.grad = torch.zeros_like(p)
+            with torch.no_grad():
+                local(p.grad).copy_(g)
+        optimizer.step()
+    ours, whole = (Objective(o.model, o.loss.criterion, d) for o, d in ((ours, _own(rank)), (whole, _data())))
+    own, expected = ls.Hessian(ours), ls.Hessian(whole)
+    v = _vectors(whole.space.n)[:, 0]
+    u = _shard(v, whole, rank)
+    for make in (
+        lambda h, o: 2 * h.shift(0.1),
+        lambda h, o: ls.preconditioned(h, o),
+        lambda h, o: h.blocks(),
+    ):
+        _close(make(own, optimizers[0]) @ u, _shard(make(expected, optimizers[1]) @ v, whole, rank), rtol=1e-5)
 
 
 @check
@@ -400,6 +454,8 @@ def what_shards_cannot_do_is_refused(rank: int) -> None:
         ("a dense matrix needs whole vectors", hessian.to_dense),
         ("an operator of SciPy needs whole vectors", hessian.to_scipy),
         ("deflation needs whole vectors", lambda: hessian.deflate(block)),
+        ("an inverse needs whole vectors", lambda: hessian.inverse(1.0)),
+        ("an inverse Fisher needs whole vectors", lambda: ls.InverseFisher((), 1.0, space=ours.space, window=1)),
         ("a choice of examples needs .* sharded model", lambda: ours.subsample(3)),
         ("a part for each example needs .* sharded model", lambda: ours.iterate(ours.point())),
         ("regularizer= cannot be used with a sharded model", lambda: Objective(cut, loss, own, regularizer=0.1)),
