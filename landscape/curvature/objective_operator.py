@@ -21,6 +21,7 @@ class ObjectiveOperator(LinearOperator):
         self.objective = objective
         self.point = objective.point(at)
         self._value: torch.Tensor | None = None
+        self._checked = False
 
     @property
     def value(self) -> torch.Tensor:
@@ -35,13 +36,20 @@ class ObjectiveOperator(LinearOperator):
 
     def _check(self) -> None:
         """Check, before the first product, that the loss is the same twice, finite, and its products symmetric."""
-        if self._value is None:
-            self.objective.check_deterministic(self.point)
-            value = self.value
-            self._value = None  # until all has been found in order
-            if self.symmetric:
-                check_symmetric(self.objective, self.point, type(self).__name__, self._scaled, self._error)
-            self._value = value
+        if self._checked:
+            return
+        self.objective.check_deterministic(self.point)
+        _ = self.value
+        what = f"{type(self).__name__}, {self.backend}"
+        if self.symmetric and what not in self.objective.checked:
+            check_symmetric(self.objective, self.point, type(self).__name__, self._scaled, self._error)
+            self.objective.checked.add(f"{type(self).__name__}, {self.backend}")  # "auto" may have changed it
+        self._checked = True
+
+    @property
+    @abstractmethod
+    def backend(self) -> str:
+        """The backend that makes the products."""
 
     def _scaled(self, block: torch.Tensor) -> torch.Tensor:
         """Multiply columns that powers of two bring into the range of half precision, where it is used."""

@@ -41,6 +41,7 @@ class Batches:
         self.fingerprint = ""
         self.examples = 0
         self.bytes = 0  # of all tensors
+        self.partial = False  # some of the data stand for all of them
         self.count: int | None = None  # batches, known after the first pass
         self.seconds = 0.0  # that the last pass waited for the source
         self.passes = 0  # over the data, begun so far
@@ -144,13 +145,13 @@ class Batches:
 
         All counts stay those of the whole data.
         """
-        before, place = self._held, self.place
+        before = self._held, self.place, self.partial
         first = list(islice(self, 1))
-        self._held, self.place = first * times, "device"
+        self._held, self.place, self.partial = first * times, "device", self.count != 1 or times > 1
         try:
             yield batch_size(first[0])
         finally:
-            self._held, self.place = before, place
+            self._held, self.place, self.partial = before
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:

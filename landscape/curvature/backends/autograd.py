@@ -9,9 +9,10 @@ import torch
 
 from landscape.curvature.backends.base import Backend, constant
 from landscape.curvature.unsupported import recognised, refuse_once
+from landscape.errors import is_out_of_memory
 from landscape.objective import Batch
 
-Graph = tuple[list[torch.Tensor], list[torch.Tensor], "torch.Tensor | float"]
+Graph = tuple[list[torch.Tensor], list[torch.Tensor], "torch.Tensor | float", "torch.Tensor | None"]
 
 
 class Autograd(Backend):
@@ -24,10 +25,13 @@ class Autograd(Backend):
         """Return the products with the columns of ``block`` (n, k)."""
         objective, space = self.objective, self.objective.space
         if self._kept is not None:
-            with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False):
-                weight, product = objective.ranks.sum(lambda: self._again(block))
-            objective.check_depends(True)  # asked together with processes whose graph is not kept
-            return product.div_(objective.total(weight)).to(space.dtype)
+            try:
+                return self._again(block)
+            except (RuntimeError, MemoryError) as error:
+                alone = objective.ranks.group is None  # else others, which keep no graph, have raised it for good
+                if block.shape[1] > 1 or not is_out_of_memory(error) or not alone:
+                    raise
+            self._kept = None  # there is no room beside it any more: the batch comes in pieces
 
         depends = False
 
@@ -47,12 +51,20 @@ class Autograd(Backend):
         objective.check_depends(depends)
         return product.div_(objective.total(weight)).to(space.dtype)
 
-    def _again(self, block: torch.Tensor) -> list[torch.Tensor]:
-        """Return weight and product of the one batch whose graph is kept."""
-        assert self._kept is not None
-        with recognised():
-            weight = torch.as_tensor(self._kept[2], device=block.device).double()
-            return [weight, self._apply(self._kept, block)]
+    def _again(self, block: torch.Tensor) -> torch.Tensor:
+        """Return the products with the Hessian of the one batch whose graph is kept."""
+        objective = self.objective
+
+        def compute() -> list[torch.Tensor]:
+            assert self._kept is not None
+            with recognised():
+                weight = torch.as_tensor(self._kept[2], device=block.device).double()
+                return [weight, self._apply(self._kept, block)]
+
+        with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False):
+            weight, product = objective.ranks.sum(compute)
+        objective.check_depends(True)  # asked together with processes whose graph is not kept
+        return product.div_(objective.total(weight)).to(objective.space.dtype)
 
     def _graph(self, batch: Batch) -> Graph | None:
         leaves = batch.leaves()
@@ -60,17 +72,19 @@ class Autograd(Backend):
             terms = batch.terms(leaves)
         refuse_once([terms.numerator])
         gradients = batch.gradient(terms, leaves, create_graph=True)
-        return None if gradients is None else (leaves, gradients, constant(terms.weight))
+        return None if gradients is None else (leaves, gradients, constant(terms.weight), batch.unit(terms))
 
     def _apply(self, graph: Graph, block: torch.Tensor, *, last: bool = False) -> torch.Tensor:
         """Return the products with a batch's own Hessian; the ``last`` ones give its graph's memory back on the way."""
-        leaves, gradients, _ = graph
+        leaves, gradients, _, unit = graph
         # a gradient without a graph is constant: the loss is linear in, or does not use, its parameter
         curved = [i for i, g in enumerate(gradients) if g.requires_grad]
         if not curved:
             return torch.zeros_like(block)
         product = self._product(leaves, gradients, curved, retain=not last or block.shape[1] > 1)
-        return self.columns(block, product, product)
+        if unit is None:
+            return self.columns(block, product, product)
+        return self.columns(block * unit, product, product).div_(unit)  # in float16, as the gradients were made
 
     def _product(
         self, leaves: list[torch.Tensor], gradients: list[torch.Tensor], curved: list[int], *, retain: bool
