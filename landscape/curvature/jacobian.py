@@ -73,6 +73,7 @@ class Jacobian(ObjectiveOperator):
         with objective.session(math_attention=True):
             batches = objective.iterate(self.point)
             parts = [part for batch in batches for (part,) in objective.pieces(per_batch, batch, objective)]
+        objective.check_depends(linearized.depends)
         return torch.cat(parts)  # type: ignore[arg-type]
 
     def _rmatmat(self, block: torch.Tensor) -> torch.Tensor:
@@ -88,7 +89,7 @@ class Jacobian(ObjectiveOperator):
             linear = linearized(batch)
             sizes = [output.numel() for output in linear.outputs]
             columns = block[start : start + sum(sizes)].unbind(1)
-            cuts = ([p.reshape(o.shape).to(o.dtype) for p, o in zip(u.split(sizes), linear.outputs, strict=True)]
+            cuts = ([p.reshape(o.shape) for p, o in zip(u.split(sizes), linear.outputs, strict=True)]
                     for u in columns)  # fmt: skip
             return [torch.stack([linear.vjp(cut) for cut in cuts]), sum(sizes)]
 
@@ -97,6 +98,7 @@ class Jacobian(ObjectiveOperator):
                 for part, size in objective.pieces(per_batch, batch, objective):
                     total += part
                     start += int(size)
+        objective.check_depends(linearized.depends)
         return total.T.to(self.space.dtype)
 
     def provenance(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import torch
 from landscape.curvature.dual import dual_level, duals, tangents
 from landscape.curvature.twice import Twice
 from landscape.curvature.unsupported import recognised, refuse_once
-from landscape.errors import InputError
 from landscape.objective import Batch, Objective
 
 Function = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
@@ -33,38 +32,47 @@ class Linearization(ABC):
         self.random = batch.drew()
         self.outputs = self.split.outputs
         self._curved = [i for i, output in enumerate(self.outputs) if output.requires_grad]
-        if not self._curved:
-            raise InputError(
-                "the outputs do not depend on the selected parameters",
-                got="outputs without a graph to any of them",
-                why="their Jacobian would be zero",
-                fix="select parameters that the model uses, and do not detach its outputs",
-            )
+        self.depends = bool(self._curved)  # J is 0 of experts that no example of the batch has chosen
 
-    @abstractmethod
     def jvp(self, v: torch.Tensor) -> list[torch.Tensor]:
         """Return J v for a vector (n,), in the outputs' shapes."""
+        return self._tangents(v) if self.depends else [torch.zeros_like(output) for output in self.outputs]
+
+    @abstractmethod
+    def _tangents(self, v: torch.Tensor) -> list[torch.Tensor]:
+        """Return J v where it is not 0."""
 
     def vjp(self, us: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return Jᵀ u (n,) for ``us`` in the outputs' shapes; (k, n) when each has a leading dimension k."""
         batched = us[0].ndim > self.outputs[0].ndim
+        lead = us[0].shape[:1] if batched else ()
+        space = self.batch.space
+        if not self.depends:
+            return torch.zeros(*lead, space.n, dtype=space.dtype, device=space.device)
+        scale = self._scale(us, batched) if self.batch.narrow else None
+        if scale is not None:
+            us = [u * scale.view(-1, *[1] * (u.ndim - 1)) if batched else u * scale for u in us]
         rows = torch.autograd.grad(
             [self.outputs[i] for i in self._curved],
             self._leaves,
-            [us[i] for i in self._curved],
+            [us[i].to(self.outputs[i].dtype) for i in self._curved],
             retain_graph=True,
             allow_unused=True,
             is_grads_batched=batched,
         )
-        lead = us[0].shape[:1] if batched else ()
-        space = self.batch.space
         filled = [
             torch.zeros(*lead, leaf.numel(), dtype=space.dtype, device=leaf.device)
             if row is None
             else row.to(space.dtype).reshape(*lead, -1)
             for row, leaf in zip(rows, self._leaves, strict=True)
         ]
-        return torch.cat(filled, dim=-1)
+        product = torch.cat(filled, dim=-1)
+        return product if scale is None else product / scale.unsqueeze(-1)
+
+    def _scale(self, us: Sequence[torch.Tensor], batched: bool) -> torch.Tensor:
+        """Return the powers of two that make each vector's length about 1: in float16 no sum of its rows overflows."""
+        squares = [u.float().flatten(1 if batched else 0).square().sum(-1) for u in us]
+        return torch.exp2(-torch.log2(torch.stack(squares).sum(0).sqrt().clamp_min(2.0**-100)).floor())
 
     def jvps(self, vectors: torch.Tensor) -> list[torch.Tensor]:
         """Return J v for the rows of ``vectors`` (k, n), each output with a leading dimension k."""
@@ -86,7 +94,7 @@ class Forward(Linearization):
 
     words = "tangents by dual numbers"
 
-    def jvp(self, v: torch.Tensor) -> list[torch.Tensor]:
+    def _tangents(self, v: torch.Tensor) -> list[torch.Tensor]:
         """Return J v for a vector (n,): one forward pass in dual numbers."""
         leaves = [leaf.detach() for leaf in self._leaves]
         with recognised(), torch.no_grad(), dual_level():
@@ -100,6 +108,8 @@ class Reverse(Linearization):
 
     def __init__(self, batch: Batch, twice: Twice) -> None:
         super().__init__(batch, twice)
+        if not self.depends:
+            return
         outputs = [self.outputs[i] for i in self._curved]
         refuse_once(outputs)
         with recognised():
@@ -111,7 +121,7 @@ class Reverse(Linearization):
             rows = torch.autograd.grad(outputs, self._leaves, self._dummies, create_graph=True, allow_unused=True)
         self._rows = [(i, row) for i, row in enumerate(rows) if row is not None and row.requires_grad]
 
-    def jvp(self, v: torch.Tensor) -> list[torch.Tensor]:
+    def _tangents(self, v: torch.Tensor) -> list[torch.Tensor]:
         """Return J v for a vector (n,): one backward pass through the graph of a backward pass."""
         parts = self.batch.space.split(v)
         with recognised():
@@ -133,11 +143,15 @@ LINEARIZATIONS: dict[str, type[Linearization]] = {"forward": Forward, "autograd"
 
 
 class Linearizer:
-    """Makes the linearizations of an objective's batches; keeps that of an only batch."""
+    """Makes the linearizations of an objective's batches; keeps that of an only batch.
+
+    ``depends`` says whether the outputs of any batch so far depended on the selected parameters.
+    """
 
     def __init__(self, kind: type[Linearization], objective: Objective, twice: Twice) -> None:
         self.kind, self._objective, self._twice = kind, objective, twice
         self._kept: Linearization | None = None
+        self.depends = False
 
     def __call__(self, batch: Batch) -> Linearization:
         """Return the linearization of ``batch``, inside a session."""
@@ -146,6 +160,7 @@ class Linearizer:
             return self._kept
         self._kept = None  # also when a batch that was kept comes in pieces, for want of memory
         made = self.kind(batch, self._twice)
+        self.depends = self.depends or made.depends
         if whole:
             self._kept = made
         return made

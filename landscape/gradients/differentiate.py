@@ -93,7 +93,7 @@ class Differentiator:
         for i, row in enumerate(range(rows.start, rows.stop)):
             terms = batch.terms(leaves, batch.part(slice(row, row + 1)).data)
             mean, weights[i] = self._mean(terms)
-            parts = batch.gradient(replace(terms, numerator=mean), leaves)
+            parts = batch.gradient(replace(terms, numerator=mean, weight=1.0), leaves)
             block[i] = 0 if parts is None else self._space.flatten(parts)
         return block, weights
 

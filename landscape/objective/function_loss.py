@@ -44,7 +44,8 @@ class FunctionLoss:
         weight = batch_size(batch) if weight is None else _checked_weight(weight)
         if _is_zero(weight):  # the mean over nothing is NaN in torch, and counts nothing here
             return Terms(torch.zeros((), device=loss.device), weight)
-        return Terms(loss.reshape(()) * weight, weight)
+        wide = torch.promote_types(loss.dtype, torch.float32)  # in 16 bits a weight of 1e5 is infinite
+        return Terms(loss.reshape(()).to(wide) * weight, weight)
 
     def split(self, model: nn.Module, batch: Any) -> Split:
         """Return the loss of one batch, cut at what the function's one call of the model returned."""
@@ -88,7 +89,8 @@ def _cuts(
         raise _uncut("a function that reads parameters itself")
     if any(part is not None and part.ndim == 0 for part in parts[: len(given)]):
         raise _uncut("a model that returns the loss itself, of which no more than a number is left to differentiate by")
-    if not torch.allclose(again, whole.numerator, rtol=torch.finfo(again.dtype).eps ** 0.5, atol=0, equal_nan=True):
+    tolerance = max(torch.finfo(output.dtype).eps for output in outputs) ** 0.5
+    if not torch.allclose(again, whole.numerator, rtol=tolerance, atol=0, equal_nan=True):
         raise _uncut("a function that gives another loss for the same outputs")
     return again.requires_grad
 

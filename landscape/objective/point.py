@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.func import functional_call
 from landscape.errors import InputError
 from landscape.objective.examples import rows_of
 from landscape.objective.regularizer import Regularizer
+from landscape.objective.scale import middle
 from landscape.objective.terms import Loss, Split, Terms
 from landscape.seeds import seed_torch, torch_states
 from landscape.space import Space
@@ -61,11 +62,11 @@ class BoundLoss(nn.Module):
         self.model, self.loss = model, loss
         # casts are not kept: they would pile up, since each batch has leaves of its own
         self._casts = partial(torch.autocast, device.type, dtype=autocast, cache_enabled=False)
-        self._autocast = autocast
+        self.autocast = autocast
 
     def forward(self, ask: Callable[[Loss, nn.Module], T]) -> T:
         """Return what ``ask`` makes of loss and model."""
-        with nullcontext() if self._autocast is None else self._casts():
+        with nullcontext() if self.autocast is None else self._casts():
             return ask(self.loss, self.model)
 
 
@@ -152,4 +153,20 @@ class Batch:
         """Return the derivatives of the terms' numerator by ``leaves``; ``None`` when it depends on none of them."""
         if not terms.numerator.requires_grad:
             return None
-        return list(torch.autograd.grad(terms.numerator, leaves, create_graph=create_graph, materialize_grads=True))
+        unit = self.unit(terms)
+        by = None if unit is None else unit.to(terms.numerator)
+        parts = torch.autograd.grad(terms.numerator, leaves, by, create_graph=create_graph, materialize_grads=True)
+        return [part if unit is None else part.to(self.space.dtype) / unit for part in parts]
+
+    @cached_property
+    def narrow(self) -> bool:
+        """Whether passes compute in float16, whose numbers end at 65504."""
+        tensors = self.point.fixed.values()
+        return torch.float16 in {self._bound.autocast, *self.space.dtypes, *(t.dtype for t in tensors)}
+
+    def unit(self, terms: Terms) -> torch.Tensor | None:
+        """Return the power of two by which the numerator is multiplied while it is differentiated in float16."""
+        if not self.narrow:
+            return None
+        entries = terms.targets.numel() if isinstance(terms.targets, torch.Tensor) else self.size
+        return middle(entries if self._bound.loss.reduction == "sum" else terms.weight).to(self.space.device)

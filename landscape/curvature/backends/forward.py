@@ -63,14 +63,20 @@ class Forward(Backend):
         """Return the products with ``vectors`` (k, n)."""
         leaves = [leaf.detach() for leaf in batch.leaves()]
 
-        def numerator(values: list[torch.Tensor]) -> torch.Tensor:
+        def numerator(values: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
             with self.twice:
-                return batch.terms(values).numerator
+                terms = batch.terms(values)
+            unit = batch.unit(terms)
+            unit = torch.ones((), device=vectors.device) if unit is None else unit
+            return terms.numerator * unit, unit
 
-        gradient = torch.func.grad(numerator)
+        def gradient(values: list[torch.Tensor]) -> list[torch.Tensor]:
+            parts, unit = torch.func.grad(numerator, has_aux=True)(values)
+            return [part.to(vectors.dtype) / unit for part in parts]
+
         along = [t.to(leaf.dtype) for t, leaf in zip(batch.space.split(vectors), leaves, strict=True)]
         product = torch.func.vmap(lambda ts: torch.func.jvp(gradient, (leaves,), (ts,))[1], randomness="same")
-        parts = [part.detach().to(vectors.dtype).reshape(len(vectors), -1) for part in product(along)]
+        parts = [part.detach().reshape(len(vectors), -1) for part in product(along)]
         return torch.cat(parts, dim=-1)
 
     def describe(self) -> str:
