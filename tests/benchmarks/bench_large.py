@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import landscape as ls
+from landscape.errors import InputError
 from tests.benchmarks.networks import GPT
 from tests.benchmarks.timing import seconds, table
 
@@ -43,7 +44,11 @@ def _run(what: str, found: Path, out: str) -> None:
         facts["seconds"] = seconds(objective.gradient)
     else:
         operator = ls.GGN(objective) if what == "GGN" else ls.Hessian(objective, backend=what)
-        facts["first"] = seconds(lambda: operator @ v)
+        try:
+            facts["first"] = seconds(lambda: operator @ v)
+        except InputError as error:  # differences, where no step serves every direction
+            (found / f"{out}.json").write_text(json.dumps({"refused": str(error)}))
+            return
         products: list[torch.Tensor] = []
         facts["seconds"] = seconds(lambda: products.append(operator @ v))
         (product,) = products
@@ -67,6 +72,10 @@ def test_124_million_parameters(tmp_path: Path) -> None:
     exact = torch.load(tmp_path / "autograd")
     rows = []
     for what in WORK:
+        if "refused" in facts[what]:
+            assert what == "difference", facts[what]
+            rows.append((what, "refused", "", ""))
+            continue
         off = float((torch.load(tmp_path / what) - exact).norm() / exact.norm()) if "bound" in facts[what] else 0.0
         assert what == "GGN" or off <= facts[what].get("bound", 0.0) + facts["autograd"]["bound"], (what, off)
         numbers = (f"{facts[what]['seconds']:.1f}", f"{facts[what]['gigabytes']:.1f}")
