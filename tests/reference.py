@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -234,11 +234,19 @@ class Dense:
 
     @cached_property
     def empirical_fisher(self) -> Tensor:
-        """Σ over rows (of a function, examples) of the gradient at the row's own label with itself."""
+        """Σ over rows (of a function, examples) of the gradient at the row's own label with itself.
+
+        A weight says how often a label counts, so it enters once: roots of it enter the gradients.
+        """
         if not isinstance(self.criterion, nn.Module):
             g, w = self._examples
             return g.T @ (w[:, None] * g) / w.sum()
-        parts = [self._outer(self._gradient(row.numerator)) / row.times for row in self.rows]
+        criterion = copy.copy(self.criterion)
+        weight = getattr(criterion, "weight", None)
+        if weight is not None and not isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss):
+            criterion._buffers = {**criterion._buffers, "weight": weight.sqrt()}
+        rows = [replace(row, criterion=criterion) for row in self.rows]
+        parts = [self._outer(self._gradient(row.numerator)) / row.times for row in rows]
         return torch.stack(parts).sum(0) / self.total
 
     @cached_property

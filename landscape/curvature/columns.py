@@ -13,6 +13,7 @@ from landscape.errors import InputError, is_out_of_memory
 
 CHOICES = ("auto", "loop", "batch")
 FEW = 8  # columns from which a choice is worth a trial
+WIDTH = 16  # most columns at once: each holds tangents of all activations
 MARGIN = 1.3  # how much faster batching must be: near a tie the simpler way is taken
 
 Product = Callable[[torch.Tensor], torch.Tensor]
@@ -59,13 +60,16 @@ class Columns:
             self._batched = False
         if self._batched is None and count >= FEW:
             return self._trial(rows, one, many)
-        return _batched(many, rows) if self._batched and count > 1 else _looped(one, rows)
+        if not self._batched or count == 1:
+            return _looped(one, rows)
+        parts = [_batched(many, part) for part in rows.split(WIDTH)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _trial(self, rows: torch.Tensor, one: Product, many: Product) -> torch.Tensor:
         """Time both ways on columns that have to be multiplied anyway."""
         first = _looped(one, rows[:1])  # whatever is done once is done now
         seconds, second = _timed(lambda: _looped(one, rows[1:2]), rows.device)
-        half = 2 + (len(rows) - 2) // 2
+        half = 2 + min(WIDTH, (len(rows) - 2) // 2)
         try:
             together, middle = _timed(lambda: _quiet(many, rows[2:half]), rows.device)
         except RuntimeError as error:

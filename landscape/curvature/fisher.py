@@ -8,10 +8,12 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscape.curvature import output_fisher
+from landscape.curvature.examples import check_examples
 from landscape.curvature.ggn import OutputCurvature
+from landscape.curvature.linearization import Linearizer
 from landscape.curvature.output_hessian import Curve, output_gradient
-from landscape.curvature.rows import by_example
-from landscape.curvature.weights import example_weights
+from landscape.curvature.rows import Rows
+from landscape.curvature.weights import example_rows, example_weights, layout
 from landscape.errors import InputError
 from landscape.objective import Batch, Objective
 from landscape.objective.terms import Split
@@ -76,7 +78,12 @@ class Fisher(OutputCurvature):
             return output_fisher.exact(split)
         if self.kind == "mc":
             return output_fisher.sampled(split, batch, self._seed, self._samples)
-        return output_fisher.empirical(split, batch, lambda: example_weights(split, batch, self.objective))
+        return output_fisher.empirical(split, batch, self.objective)
+
+    def _check(self) -> None:
+        if self.kind == "empirical":
+            check_examples(self.objective, self.point, by_label=True)
+        super()._check()
 
     def provenance(self) -> dict[str, Any]:
         """Return what this operator is of, which kind it is, and how its products are made."""
@@ -89,6 +96,7 @@ class GradientCovariance(OutputCurvature):
 
     g_i is the gradient of example i's own mean loss, w_i its weight in the objective, and g = Σ w_i g_i / Σ w_i
     the objective's gradient. Of a ``"sum"`` loss g_i is the gradient of the example's own term and w_i is 1.
+    An example that counts nothing, its label's class weight being 0, has no mean loss and is no part of either.
 
     Parameters
     ----------
@@ -101,7 +109,9 @@ class GradientCovariance(OutputCurvature):
     Raises
     ------
     InputError
-        For batch statistics in ``mode="train"``, where no example has a gradient of its own.
+        For batch statistics in ``mode="train"``, where no example has a gradient of its own. At the first product
+        in ``mode="eval"``, when the first batch shows that examples act on each other, or that the outputs do not
+        lead with them: outputs and loss of its halves are compared with its own.
 
     Notes
     -----
@@ -124,17 +134,25 @@ class GradientCovariance(OutputCurvature):
         self._mean: torch.Tensor | None = None
 
     def _weight(self, split: Split, batch: Batch) -> torch.Tensor | float:
-        return float(batch.size) if self.objective.loss.reduction == "sum" else super()._weight(split, batch)
+        if self.objective.loss.reduction == "sum":
+            return float(layout(split, batch, self.objective)[0])
+        return super()._weight(split, batch)
 
     def _total(self, weight: torch.Tensor) -> torch.Tensor:
         return weight if self.objective.loss.reduction == "sum" else super()._total(weight)
 
     def _curve(self, split: Split, batch: Batch) -> Curve:
+        rows, gradients, weights = self._examples(split, batch)
+        return output_fisher.outer(rows, gradients, output_fisher.inverse(weights))
+
+    def _examples(self, split: Split, batch: Batch) -> tuple[Rows, list[torch.Tensor], torch.Tensor]:
+        """Return the examples' rows, the numerator's gradient by the outputs, and what each example counts."""
         _, gradients = output_gradient(split)
-        weights = example_weights(split, batch, self.objective).to(gradients[0])
-        return output_fisher.outer(by_example(batch.size), gradients, output_fisher.inverse(weights))
+        rows = example_rows(gradients, split, batch, self.objective)
+        return rows, gradients, example_weights(split, batch, self.objective).to(gradients[0])
 
     def _check(self) -> None:
+        check_examples(self.objective, self.point)
         if self._mean is None:  # of all data: the check looks at one batch
             self._mean = self._centre()
         super()._check()
@@ -146,13 +164,16 @@ class GradientCovariance(OutputCurvature):
         return uncentred - torch.outer(mean, mean @ block.to(torch.float64)).to(uncentred.dtype)
 
     def _centre(self) -> torch.Tensor:
-        """Return g (n,) without the regularizer's part, which no example differs in."""
+        """Return g (n,), of the examples that count, without the regularizer's part, which none differs in."""
+        return self._kinds(self._mean_gradient)
 
+    def _mean_gradient(self, linearized: Linearizer) -> torch.Tensor:
         def per_batch(batch: Batch) -> list[torch.Tensor | float]:
-            leaves = batch.leaves()
-            split = batch.split(leaves)
-            parts = batch.gradient(split.terms(split.outputs), leaves) or [torch.zeros_like(leaf) for leaf in leaves]
-            return [self._weight(split, batch), self.space.flatten(parts)]
+            linear = linearized(batch)
+            rows, gradients, weights = self._examples(linear.split, batch)
+            counted = (weights != 0).unsqueeze(-1)
+            parts = [rows.back(rows.to(g) * counted, g) for g in gradients]
+            return [self._weight(linear.split, batch), linear.vjp(parts)]
 
-        weight, total = self.objective.sum(per_batch, self.point)
+        weight, total = self.objective.sum(per_batch, self.point, math_attention=True)
         return total / self._total(weight)

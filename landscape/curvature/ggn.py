@@ -55,6 +55,7 @@ class OutputCurvature(ObjectiveOperator):
             return [self._weight(linear.split, batch), self._columns(block, one, None if linear.random else many)]
 
         weight, product = objective.sum(per_batch, self.point, math_attention=True)
+        objective.check_depends(linearized.depends)
         return product.div_(self._total(weight)).to(self.space.dtype)
 
     def _weight(self, split: Split, batch: Batch) -> torch.Tensor | float:
@@ -126,7 +127,9 @@ class GGN(OutputCurvature):
         with torch.enable_grad(), torch.inference_mode(False):
             vector = self.point.vector.detach().requires_grad_()
             value = regularizer(dict(zip(space.names, space.split(vector), strict=True)))
-            (gradient,) = torch.autograd.grad(value, vector, create_graph=True)
+            if not value.requires_grad:
+                return torch.zeros_like(block)
+            (gradient,) = torch.autograd.grad(value, vector, create_graph=True, materialize_grads=True)
             if not gradient.requires_grad:
                 return torch.zeros_like(block)
             rows = [

@@ -24,14 +24,15 @@ class InverseFisher(LinearOperator):
     Parameters
     ----------
     gradients : tensor (m, n), or iterable of vectors (n,) or of dictionaries by parameter name
-        The window to begin with, oldest first; ``()`` for an empty one, of which the inverse is I / damping.
+        The window to begin with, oldest first; ``()`` for an empty one, of which the inverse is I / damping: it
+        needs ``space`` and ``window``.
     damping : float
         Positive.
     space : Space, optional
         What the entries of a vector stand for, such as ``objective.space``. Needed for dictionaries and for an
         empty window; plain numbers by default.
     window : int, optional
-        Most gradients held, the last ones given; by default all of them.
+        Most gradients held, the last ones given; by default as many as are given.
 
     Notes
     -----

@@ -13,13 +13,13 @@ from landscape.curvature.rows import (
     CATEGORICAL,
     Rows,
     by_class,
-    by_example,
     class_dimension,
     label_weights,
     normalised_dimension,
 )
+from landscape.curvature.weights import example_rows, example_weights
 from landscape.errors import InputError
-from landscape.objective import Batch
+from landscape.objective import Batch, Objective
 from landscape.objective.terms import Split
 from landscape.seeds import uniform_at
 
@@ -55,12 +55,12 @@ class _Categorical:
     def sampled(self, batch: Batch, seed: int, sample: int) -> Curve:
         rows = by_class(self.dim)
         count = self.outputs.numel() // self.outputs.shape[self.dim]
-        drawn = uniform_at(seed, sample, batch.start, batch.size, count // batch.size).reshape(-1).to(self.outputs)
+        drawn = _uniform(batch, seed, sample, count).to(self.outputs)
 
         def labels(z: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
             p = z.softmax(-1)
-            found = (p.cumsum(-1) < u.unsqueeze(-1)).sum(-1).clamp(max=z.shape[-1] - 1)
-            return nn.functional.one_hot(found, z.shape[-1]).to(z.dtype).sub_(p).neg_()
+            found = (p.cumsum(-1) < u.unsqueeze(-1)).sum(-1, keepdim=True).clamp(max=z.shape[-1] - 1)
+            return _balanced(p, found)  # p - 1 at the label
 
         gradients = rows.map(labels, self.outputs, drawn)
         return outer(rows, [gradients], self.weights)
@@ -78,10 +78,8 @@ class _Gaussian:
         return lambda tangents: [2 * tangents[0]]
 
     def sampled(self, batch: Batch, seed: int, sample: int) -> Curve:
-        entries = self.outputs.numel() // batch.size
-        drawn = torch.special.ndtri(uniform_at(seed, sample, batch.start, batch.size, entries)).to(self.outputs)
-        gradient = (2.0**0.5 * drawn).reshape(self.outputs.shape)
-        return outer(by_example(batch.size), [gradient], self.outputs.new_ones(batch.size))
+        drawn = torch.special.ndtri(_uniform(batch, seed, sample, self.outputs.numel())).to(self.outputs)
+        return _independent(batch, (2.0**0.5 * drawn).reshape(self.outputs.shape))
 
 
 class _Bernoulli:
@@ -95,18 +93,37 @@ class _Bernoulli:
         self.weight = None if criterion.weight is None else criterion.weight.to(self.outputs)
 
     def exact(self) -> Curve:
-        p = self.outputs.sigmoid()
-        diagonal = p * (1 - p) if self.weight is None else p * (1 - p) * self.weight
+        diagonal = self.outputs.sigmoid() * (-self.outputs).sigmoid()
+        if self.weight is not None:
+            diagonal = diagonal * self.weight
         return lambda tangents: [diagonal * tangents[0]]
 
     def sampled(self, batch: Batch, seed: int, sample: int) -> Curve:
         p = self.outputs.sigmoid()
-        entries = p.numel() // batch.size
-        drawn = uniform_at(seed, sample, batch.start, batch.size, entries).to(p).reshape(p.shape)
-        gradient = p - (drawn < p).to(p.dtype)
+        drawn = _uniform(batch, seed, sample, p.numel()).to(p).reshape(p.shape)
+        gradient = torch.where(drawn < p, -(-self.outputs).sigmoid(), p)
         if self.weight is not None:
             gradient = gradient * self.weight.sqrt()
-        return outer(by_example(batch.size), [gradient], p.new_ones(batch.size))
+        return _independent(batch, gradient)
+
+
+def _uniform(batch: Batch, seed: int, sample: int, count: int) -> torch.Tensor:
+    """Return uniform numbers (count,) for a batch: of its examples, or of its first where they have no equal shares."""
+    examples = batch.size if count % batch.size == 0 else 1
+    return uniform_at(seed, sample, batch.start, examples, count // examples).reshape(-1)
+
+
+def _independent(batch: Batch, gradient: torch.Tensor) -> Curve:
+    """Return the outer products of gradients whose entries are drawn by themselves: any rows will do."""
+    examples = batch.size if gradient.numel() % batch.size == 0 else 1
+    rows = Rows(lambda t: t.reshape(examples, -1), lambda rows, t: rows.reshape(t.shape))
+    return outer(rows, [gradient], gradient.new_ones(examples))
+
+
+def _balanced(gradients: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """Return rows that add up to 0, by what stands at ``place`` (rows, 1): the least certain where p is all but 1."""
+    others = gradients.scatter(-1, place, 0)
+    return others.scatter_(-1, place, -others.sum(-1, keepdim=True))
 
 
 #: Criterion -> the distribution of labels that it is the negative log-likelihood of.
@@ -152,21 +169,32 @@ def sampled(split: Split, batch: Batch, seed: int, samples: int) -> Curve:
     return curve
 
 
-def empirical(split: Split, batch: Batch, example_weights: Any) -> Curve:
+def empirical(split: Split, batch: Batch, objective: Objective) -> Curve:
     """Return the outer products of the output gradients at the data's own labels.
 
     A row is a label for a categorical criterion, and an example otherwise; of a loss function each example
-    is divided by its own weight, from ``example_weights()``.
+    is divided by its own weight. Weights of labels enter once, as in their expectation, and not squared.
     """
     _, gradients = output_gradient(split)
-    if isinstance(split.criterion, CATEGORICAL):
+    criterion: Any = split.criterion
+    outputs = split.outputs[0].detach()
+    if isinstance(criterion, CATEGORICAL):
         assert split.targets is not None
-        weights = label_weights(split.criterion, split.outputs[0].detach(), split.targets)
-        return outer(by_class(class_dimension(split.outputs[0])), gradients, inverse(weights))
-    rows = by_example(batch.size)
-    if split.criterion is not None:
-        return outer(rows, gradients, gradients[0].new_ones(batch.size))
-    return outer(rows, gradients, inverse(example_weights().to(gradients[0])))
+        rows = by_class(class_dimension(outputs))
+        if isinstance(criterion, nn.CrossEntropyLoss):  # its gradients add up to 0 in each row
+            gradients = [rows.map(lambda g, z: _balanced(g, z.argmax(-1, keepdim=True)), g, outputs) for g in gradients]
+        return outer(rows, gradients, inverse(label_weights(criterion, outputs, split.targets)))
+    rows = example_rows(gradients, split, batch, objective)
+    if criterion is None:
+        return outer(rows, gradients, inverse(example_weights(split, batch, objective).to(gradients[0])))
+    weight = getattr(criterion, "weight", None)
+    counts = gradients[0].new_ones(batch.size)
+    if weight is not None and isinstance(criterion, nn.MultiMarginLoss):  # the weights of classes: one a label
+        assert split.targets is not None
+        counts = weight.to(counts)[split.targets.reshape(-1)]
+    elif weight is not None:
+        gradients = [g * inverse(weight.to(g)).sqrt() for g in gradients]
+    return outer(rows, gradients, inverse(counts))
 
 
 def inverse(weights: torch.Tensor) -> torch.Tensor:

@@ -32,8 +32,10 @@ def softmax_curve(outputs: torch.Tensor, mass: torch.Tensor, dim: int) -> Curve:
 
     def product(u: torch.Tensor, z: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         p = z.softmax(-1)
+        # only differences of u count: taken from the likeliest class, nothing cancels where p is all but 1
+        u = u - u.gather(-1, z.argmax(-1, keepdim=True))
         inner = torch.linalg.vecdot(p, u).unsqueeze(-1)
-        return p.mul_(u - inner).mul_(s.unsqueeze(-1)) if not _transformed() else p * (u - inner) * s.unsqueeze(-1)
+        return p.mul_(u.sub_(inner)).mul_(s.unsqueeze(-1)) if not _transformed() else p * (u - inner) * s.unsqueeze(-1)
 
     return lambda tangents: [rows.map(product, tangents[0], outputs, mass)]
 
@@ -64,8 +66,7 @@ def _square(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> Cur
 
 
 def _binary(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> Curve:
-    p = outputs.sigmoid()
-    diagonal = p * (1 - p)
+    diagonal = outputs.sigmoid() * (-outputs).sigmoid()
     if criterion.pos_weight is not None:
         diagonal = diagonal * (1 + (criterion.pos_weight.to(outputs) - 1) * targets)
     if criterion.weight is not None:

@@ -46,9 +46,26 @@ def by_class(dim: int) -> Rows:
     )
 
 
-def by_example(examples: int) -> Rows:
-    """Return the rows that hold all outputs of one example."""
-    return Rows(lambda t: t.reshape(examples, -1), lambda rows, t: rows.reshape(t.shape))
+def by_example(examples: int, dim: int = 0) -> Rows:
+    """Return the rows that hold all outputs of one example, ``dim`` being the examples' dimension.
+
+    Tensors that do not have that dimension belong to no example: they are read as 0.
+    """
+
+    def to(t: torch.Tensor) -> torch.Tensor:
+        return t.movedim(dim, 0).reshape(examples, -1) if has_examples(t, examples, dim) else t.new_zeros(examples, 1)
+
+    def back(rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        if not has_examples(t, examples, dim):
+            return torch.zeros_like(t)
+        return rows.reshape(t.movedim(dim, 0).shape).movedim(0, dim)
+
+    return Rows(to, back)
+
+
+def has_examples(t: torch.Tensor, examples: int, dim: int = 0) -> bool:
+    """Whether dimension ``dim`` of ``t`` can be that of ``examples``, with the same number of entries each."""
+    return t.ndim > dim and t.shape[dim] % examples == 0
 
 
 def class_dimension(outputs: torch.Tensor) -> int:

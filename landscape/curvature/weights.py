@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
 
-from landscape.curvature.rows import CATEGORICAL, label_weights
+import torch
+from torch import nn
+
+from landscape.curvature.rows import CATEGORICAL, Rows, by_example, has_examples, label_weights
+from landscape.errors import InputError
 from landscape.objective import Batch, Objective
 from landscape.objective.losses import DENOMINATORS
 from landscape.objective.terms import Split
@@ -20,11 +24,34 @@ def batch_weight(split: Split) -> torch.Tensor | float:
     return DENOMINATORS[kind](split.criterion, outputs[0], split.targets)
 
 
+def layout(split: Split, batch: Batch, objective: Objective) -> tuple[int, int]:
+    """Return of how many examples the outputs are, and which dimension holds them."""
+    shape = split.outputs[0].shape
+    if isinstance(objective.loss.criterion, nn.CTCLoss) and len(shape) == 3:  # (time, examples, classes)
+        return shape[1], 1
+    return batch.size, 0
+
+
+def example_rows(gradients: Sequence[torch.Tensor], split: Split, batch: Batch, objective: Objective) -> Rows:
+    """Return the rows that hold an example each; refuse ``gradients`` by outputs that have none."""
+    examples, dim = layout(split, batch, objective)
+    for g in gradients:
+        if not has_examples(g, examples, dim) and bool(g.any()):
+            raise InputError(
+                "gradients of single examples need outputs that lead with the batch's examples",
+                got=f"outputs of shape {tuple(g.shape)} for {examples} examples",
+                why="what belongs to which of them cannot be told",
+                fix="let every tensor of a batch, and what the model returns, have the examples first",
+            )
+    return by_example(examples, dim)
+
+
 def example_weights(split: Split, batch: Batch, objective: Objective) -> torch.Tensor:
     """Return what each example of a batch counts (b,): 1 for a sum; a weighted loss function is called on each."""
     outputs = split.outputs[0].detach()
-    if objective.loss.reduction == "sum":
-        return outputs.new_ones(batch.size)
+    examples, _ = layout(split, batch, objective)
+    if objective.loss.reduction == "sum" or isinstance(objective.loss.criterion, nn.CTCLoss):
+        return outputs.new_ones(examples)
     if isinstance(split.criterion, CATEGORICAL):
         assert split.targets is not None
         return label_weights(split.criterion, outputs, split.targets).reshape(batch.size, -1).sum(1)

@@ -68,3 +68,16 @@ class Standin:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
+
+    # operators are looked up on the class, past __getattr__
+    def __getitem__(self, key: Any) -> Any:
+        return self._model[key]  # type: ignore[index]
+
+    def __iter__(self) -> Any:
+        return iter(self._model)  # type: ignore[call-overload]
+
+    def __len__(self) -> int:
+        return len(self._model)  # type: ignore[arg-type]
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._model  # type: ignore[operator]

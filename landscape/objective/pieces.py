@@ -41,7 +41,7 @@ class Pieces:
                 self.size = (size + 1) // 2
                 continue
             if size < batch.size and not self._same:
-                self._same = _adds_up(batch, max(size, 2), objective)
+                self._same = adds_up(batch, max(size, 2), objective) and getattr(objective.loss, "weighted", True)
                 if not self._same:
                     raise _too_large(batch, batch.size)
             yield values
@@ -67,7 +67,7 @@ def _may_split(batch: Batch, objective: Objective) -> bool:
     return objective.mode == "eval" and objective.shards is None and weighted and divisible(batch.data, batch.size)
 
 
-def _adds_up(batch: Batch, examples: int, objective: Objective) -> bool:
+def adds_up(batch: Batch, examples: int, objective: Objective) -> bool:
     """Whether the loss of some examples is that of their halves together: examples do not act on each other."""
 
     def terms(part: Batch) -> Values:
@@ -77,7 +77,7 @@ def _adds_up(batch: Batch, examples: int, objective: Objective) -> bool:
     cuts = ((0, examples), (0, examples // 2), (examples // 2, examples))
     with torch.no_grad():
         whole, left, right = (_tried(terms, batch.part(slice(*cut))) for cut in cuts)
-    if whole is None or left is None or right is None or not getattr(objective.loss, "weighted", True):
+    if whole is None or left is None or right is None:
         return False
     tolerance = torch.finfo(objective.coarsest).eps ** 0.5
     for together, a, b in ((float(x), float(y), float(z)) for x, y, z in zip(whole, left, right, strict=True)):
