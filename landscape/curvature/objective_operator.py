@@ -36,6 +36,7 @@ class ObjectiveOperator(LinearOperator):
 
     def _check(self) -> None:
         """Check, before the first product, that the loss is the same twice, finite, and its products symmetric."""
+        self.point.check()
         if self._checked:
             return
         self.objective.check_deterministic(self.point)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
@@ -20,8 +20,16 @@ from landscape.objective.gradient import ValueAndGradient
 from landscape.objective.losses import CriterionLoss, as_loss
 from landscape.objective.metrics import metrics_named
 from landscape.objective.pieces import Pieces
-from landscape.objective.point import Batch, BoundLoss, Point, by_name
-from landscape.objective.refusals import counted, finite, refuse_constant, same_size
+from landscape.objective.point import Batch, BoundLoss, Point, by_name, versions
+from landscape.objective.refusals import (
+    counted,
+    finite,
+    refuse_constant,
+    refuse_lazy,
+    same_size,
+    same_space,
+    still_there,
+)
 from landscape.objective.regularizer import as_regularizer
 from landscape.objective.sampling import chosen
 from landscape.objective.session import in_mode, math_attention_only, plain_passes
@@ -109,21 +117,22 @@ class Objective:
             raise InputError("autocast must be a 16-bit dtype", got=autocast, fix="pass autocast=torch.bfloat16")
         self.model = unwrap(model)
         self.shards = shards_of(self.model)
+        refuse_lazy(self.model)
         self.loss = as_loss(loss)
         self.regularizer = as_regularizer(regularizer)
         self.mode = mode
         self.seed = check_seed(seed)
-        self._selected = select(self.model, params)
+        selected = select(self.model, params)
         self.selection = "all that require a gradient" if params is None else str(params)
-        first = next(iter(self._selected.values()))
+        first = next(iter(selected.values()))
         self._dtype, self.autocast = dtype, autocast
         self.device = torch.device(device) if device is not None else first.device
         if self.shards is None:
-            self.space = Space.of({name: self._placed(p.detach()) for name, p in self._selected.items()})
+            self.space = Space.of({name: self._placed(p.detach()) for name, p in selected.items()})
             self.ranks = Ranks(group, self.device)
         else:
             refuse_options(device, dtype, regularizer, first)
-            self.space, self.ranks = self.shards.space(self._selected), self.shards.ranks(group, self.device)
+            self.space, self.ranks = self.shards.space(selected), self.shards.ranks(group, self.device)
         self._batch: Callable[..., Batch] = Batch if self.shards is None else partial(ShardedBatch, shards=self.shards)
         self.share: Share = WHOLE
         self.batches = Batches(data, self.device, dtype, cache)
@@ -137,8 +146,10 @@ class Objective:
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The model's own selected parameters by name."""
-        return dict(self._selected)
+        """The model's own selected parameters by name, as they are now."""
+        if self.shards is not None:
+            return {name: self.shards.parameters[name] for name in self.space.names}
+        return still_there(self.space, dict(self.model.named_parameters(remove_duplicate=False)))
 
     @property
     def coarsest(self) -> torch.dtype:
@@ -151,23 +162,26 @@ class Objective:
     def point(self, at: Any = None) -> Point:
         """Return a copy of where the model is now, or of ``at`` (a flat vector or tensors by name)."""
         if isinstance(at, Point):
-            return at
+            return same_space(at, self.space)
         fixed: dict[str, torch.Tensor] = {}
         for name, p in self.model.named_parameters() if self.shards is None else self.shards.parameters.items():
-            if name not in self._selected:
+            if name not in self.space.slices:
                 fixed[name] = self._placed(local(p.detach().clone() if p.requires_grad else p.detach()))
         buffers = {name: self._placed(b.detach().clone()) for name, b in self.model.named_buffers()}
-        if at is None:
-            return Point(self.vector(), fixed, buffers)
+        named = {} if at is None else by_name(at)
         for other in (fixed, buffers):
-            given = {name: local(t.detach()) for name, t in by_name(at).items() if name in other}
+            given = {name: local(t.detach()) for name, t in named.items() if name in other}
             other |= {name: self._placed(t.clone()) for name, t in given.items()}
-        return Point(self.space.flatten(by_name(at) or [torch.as_tensor(at)]), fixed, buffers)
+        if at is None:
+            vector = self.vector()
+        else:
+            vector = self.space.flatten(at if isinstance(at, Mapping) else [torch.as_tensor(at)])
+        return Point(self.space, vector, fixed, buffers, versions(fixed))
 
     @torch.inference_mode(False)
     def vector(self) -> torch.Tensor:
         """Return a copy of the selected parameters as one flat vector (n,)."""
-        return self.space.flatten([p.detach() for p in self._selected.values()]).clone()
+        return self.space.flatten([p.detach() for p in self.parameters.values()]).clone()
 
     # -- the one pass over the data ---------------------------------------------------------------
 
@@ -225,6 +239,7 @@ class Objective:
 
     def own_batches(self, at: Point) -> Iterator[Batch]:
         """Yield the batches that this process reads, all of them unless it shares the data; as :meth:`iterate`."""
+        at.check()
         index, start = self.share.batches_before, self.share.examples_before
         waiting = 0 if self.shards is None else round(self.ranks.largest([self.batches.coming])[0])
         for data in self.batches:

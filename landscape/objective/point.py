@@ -26,19 +26,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Point:
-    """A point in parameter space: the selected parameters as a flat vector, and everything else.
+    """A point in parameter space: the selected parameters as a flat vector of ``space``, and everything else.
 
     ``vector`` (n,), ``fixed`` (unselected parameters by name) and ``buffers`` are copies, so the point
-    stays where it is while training goes on. Frozen parameters are shared with the model.
+    stays where it is while training goes on. Frozen parameters are shared with the model; ``versions`` says how
+    often each had been written to.
     """
 
+    space: Space
     vector: torch.Tensor
     fixed: dict[str, torch.Tensor]
     buffers: dict[str, torch.Tensor]
+    versions: dict[str, int]
 
     def moved(self, vector: torch.Tensor) -> Point:
         """Return the same point with other selected parameters."""
-        return Point(vector, self.fixed, self.buffers)
+        return replace(self, vector=vector)
+
+    def check(self) -> None:
+        """Refuse a point of which something has changed since it was taken."""
+        now = versions(self.fixed)
+        if (name := next((name for name in now if now[name] != self.versions[name]), None)) is not None:
+            raise InputError(
+                "the frozen parameters of a point must stay as they were when it was taken",
+                got=f"{name!r}, which has changed since",
+                why="they are shared with the model, not copied",
+                fix="build the operator again, or set requires_grad before you build it",
+            )
+
+
+def versions(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """Return how often each tensor has been written to, as far as torch counts it."""
+    return {name: 0 if t.is_inference() else t._version for name, t in tensors.items()}
 
 
 def by_name(at: Any) -> Mapping[str, torch.Tensor]:
@@ -63,6 +82,9 @@ class BoundLoss(nn.Module):
         # casts are not kept: they would pile up, since each batch has leaves of its own
         self._casts = partial(torch.autocast, device.type, dtype=autocast, cache_enabled=False)
         self.autocast = autocast
+        # an embedding with max_norm shortens rows of its weight in place
+        writing = {id(getattr(m, "weight", None)) for m in model.modules() if getattr(m, "max_norm", None) is not None}
+        self.written = {f"model.{name}" for name, p in model.named_parameters() if id(p) in writing}
 
     def forward(self, ask: Callable[[Loss, nn.Module], T]) -> T:
         """Return what ``ask`` makes of loss and model."""
@@ -137,6 +159,7 @@ class Batch:
         # a forward pass may write into its buffers (running statistics), so it gets copies
         state |= {f"model.{name}": t.clone() for name, t in self.point.buffers.items()}
         state |= {f"model.{name}": t for name, t in zip(self.space.names, values, strict=True)}
+        state |= {name: state[name].clone() for name in self._bound.written & state.keys()}
         seed_torch(self._seed, self.index)
         answer: T = functional_call(self._bound, state, (ask,))
         return answer
