@@ -136,8 +136,11 @@ class Batches:
     def survey(self) -> None:
         """Read all of the data if that has not been done, so that its counts are known."""
         if self.count is None:
+            before = self._held, self.place
             for _ in self._read():
                 continue
+            if before[0] is not None:  # inside :meth:`limited`
+                self._held, self.place = before
 
     @contextmanager
     def limited(self, times: int = 1) -> Iterator[int]:
