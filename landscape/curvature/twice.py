@@ -35,8 +35,41 @@ def _embedding(
     return torch.where(padding.unsqueeze(-1), rows.detach(), rows)
 
 
+def _cholesky_inverse(L: torch.Tensor, upper: bool = False) -> torch.Tensor:
+    """Return the inverse of what ``L`` is a factor of; torch's dual numbers are wrong (torch 2.13)."""
+    eye = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device).expand_as(L)
+    inverse = torch.linalg.solve_triangular(L.triu() if upper else L.tril(), eye, upper=upper)
+    return inverse @ inverse.mT if upper else inverse.mT @ inverse
+
+
+def _scatter_reduce(
+    input: torch.Tensor, dim: int, index: torch.Tensor, src: torch.Tensor, reduce: str, *, include_self: bool = True
+) -> torch.Tensor:
+    """Return ``input`` with values reduced into it; torch's dual numbers of products are zero (torch 2.13)."""
+    if reduce != "prod" or index.ndim == 0:
+        return torch.scatter_reduce(input, dim, index, src, reduce, include_self=include_self)
+    result = input if include_self else input.scatter(dim, index, 1)
+    for i in range(index.shape[dim]):  # one factor for each place at a time
+        place = index.narrow(dim, i, 1)
+        factor = src.narrow(dim, i, 1)[tuple(slice(n) for n in place.shape)]
+        result = result.scatter(dim, place, result.gather(dim, place) * factor)
+    return result
+
+
+def _scatter_reduce_(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return self.copy_(_scatter_reduce(self, *args, **kwargs))
+
+
 #: torch function -> the same in elementary operations
-ELEMENTARY: dict[Any, Any] = {torch._weight_norm: _weight_norm, functional.embedding: _embedding}
+ELEMENTARY: dict[Any, Any] = {
+    torch._weight_norm: _weight_norm,
+    functional.embedding: _embedding,
+    torch.cholesky_inverse: _cholesky_inverse,
+    torch.Tensor.cholesky_inverse: _cholesky_inverse,
+    torch.scatter_reduce: _scatter_reduce,
+    torch.Tensor.scatter_reduce: _scatter_reduce,
+    torch.Tensor.scatter_reduce_: _scatter_reduce_,
+}
 
 # a mode does not see what functions that are written in Python call
 _ATTENTION = {functional.scaled_dot_product_attention, functional.multi_head_attention_forward}
