@@ -57,7 +57,7 @@ def _scatter_reduce(
 
 
 def _scatter_reduce_(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    return self.copy_(_scatter_reduce(self, *args, **kwargs))
+    return self.copy_(_scatter_reduce(self.clone(), *args, **kwargs))  # what a graph holds must stay
 
 
 #: torch function -> the same in elementary operations
