@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
+from torch import nn
 
 from landscape.curvature.output_hessian import output_gradient
 from landscape.curvature.rows import CATEGORICAL, has_examples
@@ -38,24 +41,27 @@ def check_examples(objective: Objective, point: Point, *, by_label: bool = False
             )
         return []
 
-    with objective.batches.undisturbed(), objective.batches.limited():
+    with objective.batches.undisturbed(), objective.batches.limited(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of shapes that do not fit: it will be refused
         objective.sum(per_batch, point, grad=False)
     objective.checked.add(name)
 
 
 def _mixed(batch: Batch, objective: Objective, by_label: bool) -> str:
     """Return in words how some examples differ from their halves; nothing where they do not or cannot be cut."""
+    if by_label and isinstance(batch.split().criterion, CATEGORICAL):
+        return ""
+    if isinstance(objective.loss.criterion, nn.CTCLoss) and not divisible(batch.data, batch.size):
+        return ""  # labels in one row, or inputs by time: all usual, and the outputs' layout is known
     count = min(CHECKED, batch.size)
     half = count // 2
-    whole = batch.part(slice(0, count))
-    split = whole.split()
-    if whole.drew() or half == 0 or (by_label and isinstance(split.criterion, CATEGORICAL)):
+    if half == 0:
         return ""
-    examples, dim = layout(split, whole, objective)
-    if dim and (examples != count or not divisible(batch.data, batch.size)):  # lengths of the targets may be another
-        return ""
-    used = [i for i, g in enumerate(output_gradient(split)[1]) if bool(g.any())]
     try:
+        whole = batch.part(slice(0, count))
+        split = whole.split()
+        if whole.drew():
+            return ""
         if not adds_up(batch, count, objective):
             return "a batch whose loss is not the sum of its halves'"
         halves = [batch.part(slice(*cut)).split().outputs for cut in ((0, half), (half, count))]
@@ -63,23 +69,23 @@ def _mixed(batch: Batch, objective: Objective, by_label: bool) -> str:
         if isinstance(error, LandscapeError) or is_out_of_memory(error):
             raise
         return f"a loss that does not take half of a batch ({' '.join(str(error).split())[:120]})"
-    for i in used:
-        together, parts = split.outputs[i], [outputs[i] for outputs in halves]
+    _, dim = layout(split, whole, objective)
+    used = [bool(g.any()) for g in output_gradient(split)[1]]
+    for together, *parts in (t for t, read in zip(zip(split.outputs, *halves, strict=True), used, strict=True) if read):
         shape = f"outputs of shape {tuple(together.shape)} for {count} examples"
         if not has_examples(together, count, dim):
             return shape
-        if any(
-            p.shape[dim] * count != together.shape[dim] * n for p, n in zip(parts, (half, count - half), strict=True)
-        ):
+        sizes = zip(parts, (half, count - half), strict=True)
+        if any(part.shape[dim] * count != together.shape[dim] * size for part, size in sizes):
             return f"{shape} and {tuple(parts[0].shape)} for {half}"
-        apart = [
-            p for p in parts if p.shape[:dim] + p.shape[dim + 1 :] == together.shape[:dim] + together.shape[dim + 1 :]
-        ]
-        if len(apart) == 2 and _differ(torch.cat(apart, dim), together, objective):
+        if _differ(parts, together, dim, objective):
             return f"{shape} that are others for half of them"
     return ""
 
 
-def _differ(a: torch.Tensor, b: torch.Tensor, objective: Objective) -> bool:
+def _differ(parts: list[torch.Tensor], together: torch.Tensor, dim: int, objective: Objective) -> bool:
+    """Whether outputs are not those of both halves; they may be shorter, of sequences cut to the longest."""
+    shapes = {part.shape[:dim] + part.shape[dim + 1 :] for part in (*parts, together)}
     tolerance = 4 * torch.finfo(objective.coarsest).eps ** 0.5
-    return float((a - b).norm()) > tolerance * float(b.norm())  # never of a NaN
+    apart = torch.cat(parts, dim) - together if len(shapes) == 1 else torch.zeros(())
+    return float(apart.norm()) > tolerance * float(together.norm())  # never of a NaN
