@@ -87,7 +87,8 @@ class CriterionLoss:
         if outputs.dtype in (torch.float16, torch.bfloat16):  # a sum over a batch needs more digits, and range
             outputs = outputs.float()
             targets = [t.float() if isinstance(t, torch.Tensor) and t.is_floating_point() else t for t in targets]
-        return outputs, targets
+        # labels of 8 bits would be taken for a mask where they index, and hold no ignore_index of -100
+        return outputs, [t.long() if isinstance(t, torch.Tensor) and t.dtype == torch.uint8 else t for t in targets]
 
     def terms(self, outputs: torch.Tensor, targets: Sequence[Any]) -> Terms:
         """Return the loss terms as a function of the model's output."""

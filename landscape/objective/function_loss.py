@@ -30,7 +30,7 @@ class FunctionLoss:
 
     def __call__(self, model: Any, batch: Any) -> Terms:
         """Return the terms of one batch; without a weight, the batch's number of examples stands for it."""
-        returned = self._function(model, batch)
+        returned = self._called(model, batch)
         loss, weight = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else repr(loss)
@@ -46,6 +46,21 @@ class FunctionLoss:
             return Terms(torch.zeros((), device=loss.device), weight)
         wide = torch.promote_types(loss.dtype, torch.float32)  # in 16 bits a weight of 1e5 is infinite
         return Terms(loss.reshape(()).to(wide) * weight, weight)
+
+    def _called(self, model: Any, batch: Any) -> Any:
+        try:
+            return self._function(model, batch)
+        except (TypeError, AttributeError) as error:
+            other = f"must be Tensor, not {type(model).__name__}" in str(error)
+            if not (other or isinstance(self._function, nn.Module)):
+                raise  # a mistake inside it
+            raise InputError(
+                "a loss that is no torch criterion is called with the model and a batch",
+                got=f"{self.name}, which fails then: {str(error).splitlines()[0][:150]}",
+                why="only so can it call the model as it needs",
+                fix="pass lambda model, batch: (loss(model(batch[0]), batch[1]), len(batch[0])), if it is a mean over "
+                "examples",
+            ) from error
 
     def split(self, model: nn.Module, batch: Any) -> Split:
         """Return the loss of one batch, cut at what the function's one call of the model returned."""
@@ -81,7 +96,12 @@ def _cuts(
     """Refuse a loss that is not a function of the model's outputs alone; return whether the batch could tell."""
     with torch.enable_grad():
         given = [output.detach().requires_grad_() for output in outputs]
-        again = terms(given).numerator
+        try:
+            again = terms(given).numerator
+        except RuntimeError as error:
+            if "not have been used in the graph" not in str(error):
+                raise
+            raise _uncut("a function that differentiates the model by its inputs") from error
         own = [p for p in model.parameters() if p.requires_grad]
         by = [*given, *own]
         parts = torch.autograd.grad(again, by, allow_unused=True) if again.requires_grad else [None] * len(by)

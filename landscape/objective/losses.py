@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -21,6 +22,12 @@ def as_loss(loss: Any) -> Loss:
     named = named_criterion(loss)
     if named is not None:
         return CriterionLoss(named)
+    if isinstance(loss, partial) and (meant := named_criterion(loss.func)) is not None:
+        raise InputError(
+            "a function of torch.nn.functional with arguments of its own must be given as the criterion",
+            got=f"partial({loss.func.__name__}, ...)",
+            fix=f"pass nn.{type(meant).__name__}({', '.join(f'{k}={v!r}' for k, v in loss.keywords.items())})",
+        )
     if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
         return CriterionLoss(loss)
     if isinstance(loss, str) and loss == "model":

@@ -79,6 +79,7 @@ class BoundLoss(nn.Module):
     def __init__(self, model: nn.Module, loss: Loss, device: torch.device, autocast: torch.dtype | None) -> None:
         super().__init__()
         self.model, self.loss = model, loss
+        self.differentiates = False  # until a pass without a gradient shows it
         # casts are not kept: they would pile up, since each batch has leaves of its own
         self._casts = partial(torch.autocast, device.type, dtype=autocast, cache_enabled=False)
         self.autocast = autocast
@@ -88,7 +89,10 @@ class BoundLoss(nn.Module):
 
     def forward(self, ask: Callable[[Loss, nn.Module], T]) -> T:
         """Return what ``ask`` makes of loss and model."""
-        with nullcontext() if self.autocast is None else self._casts():
+        with (
+            torch.enable_grad() if self.differentiates else nullcontext(),
+            nullcontext() if self.autocast is None else self._casts(),
+        ):
             return ask(self.loss, self.model)
 
 
@@ -161,7 +165,14 @@ class Batch:
         state |= {f"model.{name}": t for name, t in zip(self.space.names, values, strict=True)}
         state |= {name: state[name].clone() for name in self._bound.written & state.keys()}
         seed_torch(self._seed, self.index)
-        answer: T = functional_call(self._bound, state, (ask,))
+        try:
+            answer: T = functional_call(self._bound, state, (ask,))
+        except RuntimeError as error:
+            # a loss may take derivatives itself, as those of a differential equation's residual do
+            if torch.is_grad_enabled() or self._bound.differentiates or "does not require grad" not in str(error):
+                raise
+            self._bound.differentiates = True
+            return self._ask(values, ask)
         return answer
 
     def drew(self) -> bool:

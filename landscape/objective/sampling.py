@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -20,6 +21,8 @@ def chosen(batches: Batches, examples: int, seed: int) -> list[Any]:
     The choice is a function of ``seed``. Every tensor must have the examples as leading dimension; what is
     not a tensor is taken from the first batch. One batch at a time is looked at.
     """
+    if isinstance(examples, bool) or not isinstance(examples, int | np.integer):
+        raise InputError("examples must be a whole number", got=examples, fix="pass for example 256")
     if examples < 1:
         raise InputError("examples must be at least 1", got=examples, fix="pass for example 256")
     batches.survey()

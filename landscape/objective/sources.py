@@ -103,7 +103,15 @@ def _check_loader(loader: torch_data.DataLoader[Any]) -> None:
         )
     if isinstance(dataset, torch_data.IterableDataset) or not hasattr(dataset, "__getitem__"):
         return
-    index = next(iter(torch_data.SequentialSampler(dataset)), None)  # type: ignore[arg-type]
+    numbers = isinstance(sampler, torch_data.SequentialSampler | torch_data.RandomSampler)
+    if isinstance(dataset, Mapping) and numbers and 0 not in dataset:
+        raise InputError(
+            "a loader over a mapping needs a sampler of its keys",
+            got=f"numbers, where keys are such as {next(iter(dataset), None)!r}",
+            fix="pass DataLoader(dataset, sampler=list(dataset)), or a TensorDataset of its tensors",
+        )
+    keys: Any = dataset if isinstance(dataset, Mapping) else torch_data.SequentialSampler(dataset)  # type: ignore[arg-type]
+    index = next(iter(keys), None)
     if index is None:
         return
     with preserved_rng():

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.modules import module as torch_module
 
 import landscape as ls
+from landscape.errors import InputError
 from tests.harmless import harmless
 from tests.problems import MODELS, problem
 
@@ -197,6 +198,25 @@ def test_it_is_checked_once_and_on_the_first_batch() -> None:
     objective.value()
     assert seen == [5, 5, 5, 8, 3]
     assert objective.provenance()["data"]["examples"] == 16
+
+
+class Faint(nn.Module):
+    """Gives a random share of its inputs, of ``size`` at most."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.size, self.generator = size, torch.Generator()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.size * torch.rand(1, generator=self.generator) * x
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-5, 1e-12])
+def test_a_loss_near_zero_is_compared_with_itself(size: float) -> None:
+    model = nn.Sequential(nn.Linear(3, 1), Faint(size))
+    data = (torch.randn(5, 3), torch.zeros(5, 1))  # a loss of the order of the square
+    with pytest.raises(InputError, match="at fault is Faint '1'"):
+        ls.Objective(model, nn.MSELoss(), data).check_deterministic()
 
 
 def test_a_nan_is_not_a_change() -> None:
