@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -14,7 +15,7 @@ from landscape.errors import InputError, is_out_of_memory
 CHOICES = ("auto", "loop", "batch")
 FEW = 8  # columns from which a choice is worth a trial
 WIDTH = 16  # most columns at once: each holds tangents of all activations
-MARGIN = 1.3  # how much faster batching must be: near a tie the simpler way is taken
+MARGIN = 1.5  # how much faster batching must be: near a tie the simpler way is taken
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 
@@ -68,19 +69,20 @@ class Columns:
     def _trial(self, rows: torch.Tensor, one: Product, many: Product) -> torch.Tensor:
         """Time both ways on columns that have to be multiplied anyway."""
         first = _looped(one, rows[:1])  # whatever is done once is done now
-        seconds, second = _timed(lambda: _looped(one, rows[1:2]), rows.device)
-        half = 2 + min(WIDTH, (len(rows) - 2) // 2)
+        timed = [_timed(partial(_looped, one, row), rows.device) for row in (rows[1:2], rows[2:3])]
+        seconds, done = min(time for time, _ in timed), torch.cat([first, *(product for _, product in timed)])
+        half = 3 + min(WIDTH, (len(rows) - 2) // 2)
         try:
-            together, middle = _timed(lambda: _quiet(many, rows[2:half]), rows.device)
+            together, middle = _timed(lambda: _quiet(many, rows[3:half]), rows.device)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
             self._batched, self.words = False, "columns looped: torch cannot batch this loss"
-            return torch.cat([first, second, self._rows(rows[2:], one, many)])
-        ratio = seconds * (half - 2) / together
+            return torch.cat([done, self._rows(rows[3:], one, many)])
+        ratio = seconds * (half - 3) / together
         self._batched = ratio > MARGIN
         self.words = f"columns {'batched' if self._batched else 'looped'}: batching is {ratio:.1f} times as fast"
-        return torch.cat([first, second, middle, self._rows(rows[half:], one, many)])
+        return torch.cat([done, middle, self._rows(rows[half:], one, many)])
 
 
 def _looped(one: Product, rows: torch.Tensor) -> torch.Tensor:

@@ -38,6 +38,13 @@ class Operator:
             self.dtype = torch.float64 if declared == torch.float64 else torch.float32
         self.device = torch.device("cpu") if self._numpy else torch.device(getattr(source, "device", "cpu"))
         self._space = getattr(source, "space", None)
+        if self._space is not None and not self._space.whole:
+            raise InputError(
+                "solvers need vectors in one piece",
+                got="an operator of a sharded model",
+                why="each process holds a part of them only, and would take decisions of its own",
+                fix="pass group= with a whole model in each process",
+            )
         self._check_symmetric()
 
     def _check_symmetric(self) -> None:

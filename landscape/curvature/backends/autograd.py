@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,8 +29,7 @@ class Autograd(Backend):
             try:
                 return self._again(block)
             except (RuntimeError, MemoryError) as error:
-                alone = objective.ranks.group is None  # else others, which keep no graph, have raised it for good
-                if block.shape[1] > 1 or not is_out_of_memory(error) or not alone:
+                if block.shape[1] > 1 or not is_out_of_memory(error):
                     raise
             self._kept = None  # there is no room beside it any more: the batch comes in pieces
 
@@ -38,10 +38,11 @@ class Autograd(Backend):
         def per_batch(batch: Batch) -> list[torch.Tensor | float]:
             nonlocal depends
             with recognised():
-                graph = self._graph(batch)
+                only = batch.size == objective.batches.examples and objective.ranks.group is None
+                graph = self._graph(batch, mean=only)
                 if graph is None:
                     return [batch.terms().weight, torch.zeros_like(block)]
-                depends, only = True, batch.size == objective.batches.examples
+                depends = True
                 product = self._apply(graph, block, last=not only)
                 if only:  # kept once memory has held a product with it
                     self._kept = graph
@@ -53,26 +54,25 @@ class Autograd(Backend):
 
     def _again(self, block: torch.Tensor) -> torch.Tensor:
         """Return the products with the Hessian of the one batch whose graph is kept."""
-        objective = self.objective
+        assert self._kept is not None
+        with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False), recognised():
+            product, weight = self._apply(self._kept, block), self._kept[2]
+            if not (isinstance(weight, float) and weight == 1):  # not yet a mean
+                product.div_(self.objective.total(torch.as_tensor(weight).double()))
+            return product.to(self.objective.space.dtype)
 
-        def compute() -> list[torch.Tensor]:
-            assert self._kept is not None
-            with recognised():
-                weight = torch.as_tensor(self._kept[2], device=block.device).double()
-                return [weight, self._apply(self._kept, block)]
-
-        with torch.inference_mode(False), torch.autocast(block.device.type, enabled=False):
-            weight, product = objective.ranks.sum(compute)
-        objective.check_depends(True)  # asked together with processes whose graph is not kept
-        return product.div_(objective.total(weight)).to(objective.space.dtype)
-
-    def _graph(self, batch: Batch) -> Graph | None:
+    def _graph(self, batch: Batch, *, mean: bool) -> Graph | None:
+        """Return the gradient of the batch's ``mean``, or of its numerator, with its graph; ``None`` without one."""
         leaves = batch.leaves()
         with self.twice:
             terms = batch.terms(leaves)
         refuse_once([terms.numerator])
+        weight = constant(terms.weight)
+        if mean and not batch.narrow:  # then products need no division
+            total = self.objective.total(torch.as_tensor(weight).double())
+            terms, weight = replace(terms, numerator=terms.numerator / total.to(terms.numerator), weight=1.0), 1.0
         gradients = batch.gradient(terms, leaves, create_graph=True)
-        return None if gradients is None else (leaves, gradients, constant(terms.weight), batch.unit(terms))
+        return None if gradients is None else (leaves, gradients, weight, batch.unit(terms))
 
     def _apply(self, graph: Graph, block: torch.Tensor, *, last: bool = False) -> torch.Tensor:
         """Return the products with a batch's own Hessian; the ``last`` ones give its graph's memory back on the way."""
