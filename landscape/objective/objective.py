@@ -36,6 +36,7 @@ from landscape.objective.session import in_mode, math_attention_only, plain_pass
 from landscape.objective.sharded import ShardedBatch, local, refuse_options, shards_of
 from landscape.objective.share import WHOLE, Share, refuse_shared, shared
 from landscape.objective.sources import batch_size
+from landscape.objective.totals import Addend, Totals
 from landscape.objective.words import provenance, shown
 from landscape.seeds import check_seed
 from landscape.space import Selection, Space, select, unwrap
@@ -181,13 +182,13 @@ class Objective:
     @torch.inference_mode(False)
     def vector(self) -> torch.Tensor:
         """Return a copy of the selected parameters as one flat vector (n,)."""
-        return self.space.flatten([p.detach() for p in self.parameters.values()]).clone()
+        return self.space.flatten([p.detach() for p in self.parameters.values()])
 
     # -- the one pass over the data ---------------------------------------------------------------
 
     def sum(
         self,
-        per_batch: Callable[[Batch], Sequence[torch.Tensor | float]],
+        per_batch: Callable[[Batch], Sequence[Addend]],
         at: Point,
         *,
         grad: bool = True,
@@ -196,14 +197,15 @@ class Objective:
         """Sum what ``per_batch`` returns over all batches, in float64.
 
         Everything in the package that looks at data goes through here. ``per_batch`` gets a
-        :class:`Batch` and returns tensors; during the call the model is in the objective's mode and the
-        random generators are ours, and all of it is put back afterwards, also after an exception. A batch
-        that does not fit into memory comes in pieces, each as a :class:`Batch` with the index of the whole.
+        :class:`Batch` and returns numbers, tensors, or vectors as lists of their parts; during the call the model
+        is in the objective's mode and the random generators are ours, and all of it is put back afterwards, also
+        after an exception. A batch that does not fit into memory comes in pieces, each as a :class:`Batch` with the
+        index of the whole.
         """
         with self.session(grad=grad, math_attention=math_attention):
             return self.sum_within(per_batch, at)
 
-    def sum_within(self, per_batch: Callable[[Batch], Sequence[torch.Tensor | float]], at: Point) -> list[torch.Tensor]:
+    def sum_within(self, per_batch: Callable[[Batch], Sequence[Addend]], at: Point) -> list[torch.Tensor]:
         """Do what :meth:`sum` does, inside a :meth:`session` that is open."""
         sizes: list[int] = []
         totals = self.ranks.sum(lambda: self._sum_of_own(per_batch, at, sizes))
@@ -213,24 +215,17 @@ class Objective:
         return totals
 
     def _sum_of_own(
-        self, per_batch: Callable[[Batch], Sequence[torch.Tensor | float]], at: Point, sizes: list[int]
+        self, per_batch: Callable[[Batch], Sequence[Addend]], at: Point, sizes: list[int]
     ) -> list[torch.Tensor]:
         """Sum over the batches that this process reads; note the ``sizes`` of those of a loss without weights."""
-        totals: list[torch.Tensor] = []
-        wide = False  # vectors of a single batch need no wider accumulator
+        totals = Totals(self.space, self.device, several=self.batches.coming > 1)
         for batch in self.own_batches(at):
             for returned in self.pieces(per_batch, batch, self):
-                values = [torch.as_tensor(v, device=self.device).detach() for v in returned]
-                if not totals:
-                    totals = [v if v.ndim else v.double() for v in values]
-                    continue
-                if not wide:
-                    totals, wide = [total.to(torch.float64, copy=True) for total in totals], True
-                for total, v in zip(totals, values, strict=True):
-                    total.add_(v)
+                totals.add(returned)
+                del returned  # before the next is made
             if not getattr(self.loss, "weighted", True):
                 sizes.append(same_size(batch.size, sizes[-1] if sizes else None))
-        return totals
+        return totals.sums
 
     def iterate(self, at: Point) -> Iterator[Batch]:
         """Yield every batch at the point ``at``; only inside a :meth:`session`, and not of shared data."""

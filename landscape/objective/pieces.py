@@ -45,6 +45,7 @@ class Pieces:
                 if not self._same:
                     raise _too_large(batch, batch.size)
             yield values
+            del values
             first += size
             if first >= batch.size:
                 return

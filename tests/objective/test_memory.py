@@ -186,3 +186,18 @@ def test_the_peak_of_a_block_that_fails() -> None:
     with peak_memory(torch.device("cpu")) as peak:
         torch.zeros(1024)
     assert peak.bytes == 4096
+
+
+def test_a_gradient_over_several_batches_holds_few_vectors() -> None:
+    model = nn.Sequential(nn.Linear(1000, 1000), nn.Tanh(), nn.Linear(1000, 1000))
+    x, y = torch.randn(4, 1000), torch.randint(1000, (4,))
+    objective = ls.Objective(model, nn.CrossEntropyLoss(), [(x, y), (x, y)])
+    objective.value()
+    vector = objective.space.n * objective.space.dtype.itemsize
+    peaks = {}
+    for name, ask in {"value": objective.value, "gradient": objective.gradient}.items():
+        with peak_memory(torch.device("cpu")) as peak:
+            ask()
+        peaks[name] = peak.bytes / vector
+    assert peaks["value"] < 1.2  # the point
+    assert peaks["gradient"] < 5.2  # the point, the gradient, their sum in float64, and some of it on the way
