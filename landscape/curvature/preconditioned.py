@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import optim
 
 from landscape.curvature.algebra import Combination, Composite, Identity, check_square, name_of
 from landscape.curvature.blocks import BlockDiagonal
-from landscape.curvature.fisher import GradientCovariance
+from landscape.curvature.fisher import Fisher, GradientCovariance
 from landscape.curvature.operator import LinearOperator
 from landscape.curvature.optimizers import known, rule_of, steps
 from landscape.curvature.restriction import Deflated, Restricted
@@ -116,6 +116,9 @@ class Preconditioned(Composite):
         super().__init__([operator], operator.space)
         self.operator, self.by = operator, by
         self._decay = _losses(operator) * by.decay[:, None]
+        if bool(self._decay.any()) and (penalties := _penalties(operator)):
+            both = f"the objective's {' and '.join(sorted(penalties))} counts beside the optimizer's own weight decay"
+            self.by = replace(by, note="; ".join(note for note in (by.note, both) if note))
         self.symmetric = operator.symmetric
         self.psd = operator.psd and bool((self._decay >= 0).all())
 
@@ -148,6 +151,15 @@ def _losses(operator: LinearOperator) -> float:
     return 0.0 if isinstance(operator, Composite | Identity | GradientCovariance) else 1.0
 
 
+def _penalties(operator: LinearOperator) -> set[str]:
+    """Return the names of the regularizers whose curvature an operator holds."""
+    if isinstance(operator, Composite):
+        return {name for part in operator.parts for name in _penalties(part)}
+    if isinstance(operator, Fisher | GradientCovariance):
+        return set()
+    return {o.regularizer.name for o in operator.objectives if o.regularizer is not None}
+
+
 def preconditioned(operator: Any, optimizer: optim.Optimizer) -> Preconditioned:
     """Return P^-1/2 A P^-1/2 with the optimizer's present second moments and learning rates in P.
 
@@ -165,7 +177,8 @@ def preconditioned(operator: Any, optimizer: optim.Optimizer) -> Preconditioned:
     Notes
     -----
     The largest eigenvalue over ``by.c`` is ρ, with the edge of stability at 1; where ``by.c`` is NaN the
-    operator is right and there is no edge to compare it with. A product costs one product of ``operator``.
+    operator is right and there is no edge to compare it with. A regularizer of the objective and the optimizer's
+    weight decay both count, as in training with both; ``by.note`` says so. A product costs one of ``operator``.
     """
     objectives = getattr(operator, "objectives", ())
     if not objectives:

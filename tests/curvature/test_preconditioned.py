@@ -540,3 +540,24 @@ def test_gauss_newton_and_the_noise_of_gradients() -> None:
     close(felt.to_dense(), 0.25 * (G.to_dense() + decay), 1e-12)
     close(ls.preconditioned(S, optimizer).to_dense(), 0.25 * S.to_dense(), 1e-12)  # decay makes no noise
     keeps_its_promises(ls.preconditioned(2 * G - S, optimizer), 0.25 * (2 * (G.to_dense() + decay) - S.to_dense()))
+
+
+@pytest.mark.parametrize("make", [ls.Hessian, ls.GGN, lambda o: 2 * ls.Hessian(o).restrict("*weight")])
+def test_decay_of_both_objective_and_optimizer_is_said(make: Callable[[ls.Objective], Any]) -> None:
+    p = problem("mlp")
+    decayed = ls.Objective(p.model, p.loss, p.batches(), regularizer=0.5)
+    plain = ls.Objective(p.model, p.loss, p.batches())
+    coupled = optim.SGD(p.model.parameters(), lr=1.0, weight_decay=0.5)
+    both = ls.preconditioned(make(decayed), coupled)
+    assert both.by.note == "the objective's weight decay 0.5 counts beside the optimizer's own weight decay"
+    assert both.provenance()["optimizer note"] == both.by.note
+    assert ls.preconditioned(make(plain), coupled).by.note == ""
+    assert ls.preconditioned(make(decayed), optim.SGD(p.model.parameters(), lr=1.0)).by.note == ""
+    assert ls.preconditioned(ls.Fisher(decayed), coupled).by.note == ""  # without the regularizer
+
+
+def test_decay_that_cancels_is_not_said() -> None:
+    p = problem("mlp")
+    decayed = ls.Objective(p.model, p.loss, p.batches(), regularizer=0.5)
+    optimizer = optim.SGD(p.model.parameters(), lr=1.0, weight_decay=0.5)
+    assert ls.preconditioned(ls.Hessian(decayed) - ls.GGN(decayed), optimizer).by.note == ""
