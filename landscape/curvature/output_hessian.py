@@ -14,6 +14,7 @@ from torch import nn
 
 from landscape.curvature.rows import by_class, class_dimension, normalised_dimension, target_mass
 from landscape.curvature.unsupported import recognised, refuse_once
+from landscape.objective.scale import middle
 from landscape.objective.terms import Split
 
 Curve = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
@@ -102,12 +103,15 @@ def output_gradient(split: Split, *, create_graph: bool = False) -> tuple[list[t
     """Return fresh leaves for the outputs, and the numerator's gradient by them."""
     leaves = [output.detach().requires_grad_() for output in split.outputs]
     with torch.enable_grad():
-        numerator = split.terms(leaves).numerator
+        terms = split.terms(leaves)
     if create_graph:
-        refuse_once([numerator])
-    if not numerator.requires_grad:
+        refuse_once([terms.numerator])
+    if not terms.numerator.requires_grad:
         return leaves, [torch.zeros_like(leaf) for leaf in leaves]
-    return leaves, list(torch.autograd.grad(numerator, leaves, create_graph=create_graph, materialize_grads=True))
+    narrow = any(leaf.dtype == torch.float16 for leaf in leaves)  # a weight may be out of its range
+    unit = middle(terms.weight).to(terms.numerator) if narrow else None
+    parts = torch.autograd.grad(terms.numerator, leaves, unit, create_graph=create_graph, materialize_grads=True)
+    return leaves, [part if unit is None else (part.float() / unit).to(part.dtype) for part in parts]
 
 
 def differentiated(split: Split) -> Curve:

@@ -59,7 +59,7 @@ def test_hessian_products_are_those_of_float64(kind: str, backend: str, columns:
     assert off(H @ V, true) < 5e-3
 
 
-@pytest.mark.parametrize("kind", ["square", "labels"])
+@pytest.mark.parametrize("kind", ["square", "labels", "weighted"])
 @pytest.mark.parametrize("columns", ["loop", "batch"])
 def test_gauss_newton_products_are_those_of_float64(kind: str, columns: str) -> None:
     model, loss, data = problem(kind)
