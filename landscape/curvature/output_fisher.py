@@ -12,6 +12,7 @@ from landscape.curvature.output_hessian import Curve, closed, output_gradient, s
 from landscape.curvature.rows import (
     CATEGORICAL,
     Rows,
+    balanced,
     by_class,
     class_dimension,
     label_weights,
@@ -59,8 +60,8 @@ class _Categorical:
 
         def labels(z: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
             p = z.softmax(-1)
-            found = (p.cumsum(-1) < u.unsqueeze(-1)).sum(-1, keepdim=True).clamp(max=z.shape[-1] - 1)
-            return _balanced(p, found)  # p - 1 at the label
+            found = (p.cumsum(-1) < u.unsqueeze(-1)).sum(-1).clamp(max=z.shape[-1] - 1)
+            return balanced(p, found)  # p - 1 at the label
 
         gradients = rows.map(labels, self.outputs, drawn)
         return outer(rows, [gradients], self.weights)
@@ -120,12 +121,6 @@ def _independent(batch: Batch, gradient: torch.Tensor) -> Curve:
     return outer(rows, [gradient], gradient.new_ones(examples))
 
 
-def _balanced(gradients: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """Return rows that add up to 0, by what stands at ``place`` (rows, 1): the least certain where p is all but 1."""
-    others = gradients.scatter(-1, place, 0)
-    return others.scatter_(-1, place, -others.sum(-1, keepdim=True))
-
-
 #: Criterion -> the distribution of labels that it is the negative log-likelihood of.
 LIKELIHOODS: dict[type[nn.Module], Any] = {
     nn.CrossEntropyLoss: _Categorical,
@@ -182,7 +177,7 @@ def empirical(split: Split, batch: Batch, objective: Objective) -> Curve:
         assert split.targets is not None
         rows = by_class(class_dimension(outputs))
         if isinstance(criterion, nn.CrossEntropyLoss):  # its gradients add up to 0 in each row
-            gradients = [rows.map(lambda g, z: _balanced(g, z.argmax(-1, keepdim=True)), g, outputs) for g in gradients]
+            gradients = [rows.map(lambda g, z: balanced(g, z.max(-1).indices), g, outputs) for g in gradients]
         return outer(rows, gradients, inverse(label_weights(criterion, outputs, split.targets)))
     rows = example_rows(gradients, split, batch, objective)
     if criterion is None:

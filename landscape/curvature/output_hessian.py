@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscape.curvature.rows import by_class, class_dimension, normalised_dimension, target_mass
+from landscape.curvature.rows import balanced, by_class, class_dimension, normalised_dimension, target_mass
 from landscape.curvature.unsupported import recognised, refuse_once
 from landscape.objective.scale import middle
 from landscape.objective.terms import Split
@@ -30,15 +30,15 @@ CONVEX = (
 def softmax_curve(outputs: torch.Tensor, mass: torch.Tensor, dim: int) -> Curve:
     """Return u -> mass (p * u - p <p, u>) row by row, p being the softmax of ``outputs`` along ``dim``."""
     rows = by_class(dim)
+    likeliest = outputs.max(dim).indices.reshape(-1)  # where p is all but 1, u - <p, u> cancels
 
-    def product(u: torch.Tensor, z: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    def product(u: torch.Tensor, z: torch.Tensor, s: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
         p = z.softmax(-1)
-        # only differences of u count: taken from the likeliest class, nothing cancels where p is all but 1
-        u = u - u.gather(-1, z.argmax(-1, keepdim=True))
         inner = torch.linalg.vecdot(p, u).unsqueeze(-1)
-        return p.mul_(u.sub_(inner)).mul_(s.unsqueeze(-1)) if not _transformed() else p * (u - inner) * s.unsqueeze(-1)
+        times = p.mul_(u - inner).mul_(s.unsqueeze(-1)) if not _transformed() else p * (u - inner) * s.unsqueeze(-1)
+        return balanced(times, place)
 
-    return lambda tangents: [rows.map(product, tangents[0], outputs, mass)]
+    return lambda tangents: [rows.map(product, tangents[0], outputs, mass, likeliest)]
 
 
 def _transformed() -> bool:

@@ -68,6 +68,16 @@ def has_examples(t: torch.Tensor, examples: int, dim: int = 0) -> bool:
     return t.ndim > dim and t.shape[dim] % examples == 0
 
 
+def balanced(rows: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """Return ``rows`` (r, c), in place, which add up to 0, each by its entry at ``place`` (r,).
+
+    So that entry has as many digits as the others, where it is a difference of numbers that are all but equal.
+    """
+    at = place.unsqueeze(-1)
+    others = rows.scatter_(-1, at, 0)
+    return others.scatter_(-1, at, -others.sum(-1, keepdim=True))
+
+
 def class_dimension(outputs: torch.Tensor) -> int:
     """Return where torch's cross-entropy has the classes."""
     return 1 if outputs.ndim > 1 else 0
