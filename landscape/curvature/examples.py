@@ -41,6 +41,7 @@ def check_examples(objective: Objective, point: Point, *, by_label: bool = False
             )
         return []
 
+    objective.check_deterministic(point)  # or chance would be taken for examples that act on each other
     with objective.batches.undisturbed(), objective.batches.limited(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of shapes that do not fit: it will be refused
         objective.sum(per_batch, point, grad=False)

@@ -39,7 +39,8 @@ class Fisher(OutputCurvature):
         loss without label smoothing. ``"mc"``: over ``samples`` labels drawn from the model, unbiased.
         ``"empirical"``: at the data's labels, which is not the Fisher information away from a well-fitted
         model (Kunstner et al. 2019, arXiv:1905.12558). Of a loss function, whose labels are not known, it
-        takes each example as one label that counts as much as the example.
+        takes each example as one label that counts as much as the example. Unless it is of a cross-entropy, the
+        examples must not act on each other, which is checked as for :class:`~landscape.curvature.GradientCovariance`.
     samples : int
         Labels drawn for each of the data's, with ``kind="mc"``.
     seed : int

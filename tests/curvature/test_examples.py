@@ -274,3 +274,30 @@ def test_weights_of_margins_are_not_squared() -> None:
     plain = nn.MultiMarginLoss(p=2)
     g = _gradients(model, (plain(model(x[i : i + 1]), y[i : i + 1]) for i in range(7)))
     _close(ls.Fisher(objective, kind="empirical").to_dense(), g.T @ (weight[y][:, None] * g) / 7)
+
+
+def test_chance_is_not_taken_for_examples_that_act_on_each_other() -> None:
+    class Chance(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.generator = nn.Linear(3, 2), torch.Generator()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) * torch.rand(1, generator=self.generator, dtype=x.dtype)
+
+    objective = ls.Objective(_made(Chance()), nn.MSELoss(), (_drawn(6, 3), _drawn(6, 2)))
+    with pytest.raises(InputError, match="the same each time it is computed"):
+        GradientCovariance(objective) @ torch.ones(8)
+
+
+def test_draws_that_belong_to_batches_are_let_be() -> None:
+    """Noise from torch's own generator is seeded for each batch: halves draw other noise, and tell nothing."""
+
+    def noisy(model: nn.Module, batch: Any) -> tuple[Tensor, int]:
+        x, y = batch
+        return functional.mse_loss(model(x + torch.randn_like(x)), y), y.numel()
+
+    objective = ls.Objective(_made(nn.Linear(3, 2)), noisy, (_drawn(6, 3), _drawn(6, 2)))
+    dense = GradientCovariance(objective).to_dense()
+    assert float(torch.linalg.eigvalsh(dense)[0]) >= -1e-12 * float(dense.norm())
+    assert float(dense.norm()) > 0
