@@ -17,7 +17,7 @@ from landscape.space import Space
 LIMIT = 0.1  # relative error from which a product is refused
 SAFETY = 10.0  # between how well two steps agree, along two directions, and the error that is stated
 FACTOR = 10**0.5  # between two steps that are compared
-STEPS = (1, 0, -1, -2, -3, -4, -5, -6)  # powers of it, times a distance and the cube root of the precision
+STEPS = tuple(range(1, -11, -1))  # powers of it, times a distance and the cube root of the precision
 WORSE = 10.0  # than the best step so far: where to stop
 NOISE = 300.0  # roundings of the gradient, over the longest step, below which a product is taken to be zero
 
@@ -28,10 +28,9 @@ class Difference(Backend):
     Before the first product the step h is chosen, in steps of 1/√10 down from √10 times |θ| times the cube root of
     the precision (and from 1 times it, if |θ| is less): the one whose product with the Hessian of all data agrees
     best with that of the one before, for a random direction and for the gradient's. Ten times their difference is
-    the error that is stated; where they differ by more than 10 %, products are refused. That costs 12 to 32
-    gradients, twice that for the smaller |θ|. Attention and
-    compiled parts of the model run as they are. Across a kink (ReLU) differences see the jump that derivatives do
-    not.
+    the error that is stated; where they differ by more than 10 %, products are refused. That costs 12 to 48
+    gradients, twice that for the smaller |θ|. Attention and compiled parts of the model run as they are. Across a
+    kink (ReLU) differences see the jump that derivatives do not: such models take short steps, and float64.
     """
 
     name = "difference"
@@ -89,7 +88,7 @@ class Difference(Backend):
                         _relative(space, a, b, floor * length, eps * slope / step * length) for a, b, length in pairs
                     )
                     best = min(best, errors[step])
-                    if errors[step] > WORSE * best:  # shorter ones are lost in rounding
+                    if best <= LIMIT and errors[step] > WORSE * best:  # shorter ones are lost in rounding
                         break
                 before = products
         step = min(errors, key=lambda step: errors[step])
