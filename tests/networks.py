@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -144,3 +146,14 @@ def normalised(outputs: int) -> nn.Module:
 def dropped(outputs: int) -> nn.Module:
     """Return a network with dropout, which counts in train mode only."""
     return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Dropout(0.4), nn.Linear(6, 5), nn.GELU(), nn.Linear(5, outputs))
+
+
+class Applied(nn.Module):
+    """Applies a function of torch's."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)

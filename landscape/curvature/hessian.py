@@ -77,6 +77,9 @@ class Hessian(ObjectiveOperator):
             raise Unsupported("the hooks of a sharded model")
         return backend(block)
 
+    def _value_found(self) -> torch.Tensor | None:
+        return self._products.current.value
+
     def _error(self) -> tuple[float, float]:
         return self.bound, self._products.current.floor
 

@@ -32,17 +32,23 @@ class ObjectiveOperator(LinearOperator):
 
     def _matmat(self, block: torch.Tensor) -> torch.Tensor:
         self._check()
-        return self._scaled(block)
+        product = self._scaled(block)
+        if self._value is None:
+            found = self._value_found()
+            self._value = found if found is not None and bool(torch.isfinite(found)) else self.value
+        return product
+
+    def _value_found(self) -> torch.Tensor | None:
+        """Return the objective's value if a product has given it on the way."""
+        return None
 
     def _check(self) -> None:
         """Check, before the first product, that the loss is the same twice, finite, and its products symmetric."""
-        self.point.check()
         if self._checked:
             return
         self.objective.check_deterministic(self.point)
-        _ = self.value
-        what = f"{type(self).__name__}, {self.backend}"
-        if self.symmetric and what not in self.objective.checked:
+        if self.symmetric and f"{type(self).__name__}, {self.backend}" not in self.objective.checked:
+            _ = self.value  # a loss that is not finite is said before products that are not
             check_symmetric(self.objective, self.point, type(self).__name__, self._scaled, self._error)
             self.objective.checked.add(f"{type(self).__name__}, {self.backend}")  # "auto" may have changed it
         self._checked = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,13 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.gradcheck import GradcheckError
 
 import landscape as ls
-from landscape.curvature.columns import Columns
 from landscape.curvature.output_hessian import differentiated, loss_hessian
 from landscape.objective.footprint import peak_memory
 from landscape.objective.terms import Split, Terms
 from tests.curvature.contract import block
 from tests.curvature.operators import agree
 from tests.harmless import harmless
+from tests.networks import Applied
 from tests.problems import OWN, SIZES, N, Problem, problem
 from tests.reference import Dense, close
 
@@ -91,17 +91,6 @@ class Wrong(Function):
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return g * torch.sigmoid(x.detach() + 0.1 * (x - x.detach()).cumsum(-1))
-
-
-class Applied(nn.Module):
-    """Applies a function of torch's."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 def with_layer(function: Callable[[Tensor], Tensor]) -> Problem:
@@ -275,103 +264,6 @@ def test_steps_that_rounding_swallows_are_refused_with_the_fix() -> None:
     assert wide.bound < 1e-6
 
 
-# -- the columns of a block ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("backend", EXACT)
-def test_ways_of_multiplying_columns_agree(backend: str) -> None:
-    p = problem("recurrent")
-    V = block(objective(p).space.n, 12)
-    found = {how: ls.Hessian(objective(p), backend=backend, columns=how) for how in ("loop", "batch", "auto")}
-    expected = found["loop"] @ V
-    for H in found.values():
-        for _ in range(2):  # of "auto" the first block is the trial
-            close(H @ V, expected, 1e-12)
-    assert "column" not in found["loop"].provenance()["backend"]
-    assert "columns batched" in found["batch"].provenance()["backend"]
-    assert "batching is" in found["auto"].provenance()["backend"]
-
-
-class Clock:
-    """Products that take as long as they are told, and a clock that shows it."""
-
-    def __init__(self, one: float, many: float) -> None:
-        self.one_takes, self.many_takes, self.now = one, many, 0.0
-        self.calls: list[int] = []
-
-    def one(self, v: Tensor) -> Tensor:
-        self.now += self.one_takes
-        self.calls.append(1)
-        return 2 * v
-
-    def many(self, vs: Tensor) -> Tensor:
-        self.now += self.many_takes
-        self.calls.append(len(vs))
-        return 2 * vs
-
-
-@pytest.mark.parametrize(("many", "later"), [(1.0, [16]), (10.0, [1] * 16)])
-def test_the_trial_decides(many: float, later: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, columns, V = Clock(1.0, many), Columns(), block(5, 16)
-    monkeypatch.setattr("landscape.curvature.columns.time.perf_counter", lambda: clock.now)
-    assert torch.equal(columns(V[:, :7], clock.one, clock.many), 2 * V[:, :7])  # too few for a trial
-    assert clock.calls == [1] * 7
-    assert torch.equal(columns(V, clock.one, clock.many), 2 * V)
-    assert columns.words.startswith("columns batched" if later == [16] else "columns looped")
-    clock.calls.clear()
-    assert torch.equal(columns(V, clock.one, clock.many), 2 * V)
-    assert clock.calls == later
-
-
-def test_a_loss_that_torch_cannot_batch_is_looped() -> None:
-    p = problem("mlp")
-
-    def by_value(model: nn.Module, batch: Any) -> tuple[Tensor, int]:
-        x, y = batch
-        return nn.functional.cross_entropy(model(x), y), len(y)
-
-    class Branch(Function):
-        """A derivative that looks at the values of what comes in, as vmap does not allow."""
-
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx: Any, g: Tensor) -> Tensor:
-            return g if float(g.detach().sum()) < 1e9 else 0 * g
-
-    p.model.append(Applied(Branch.apply))
-    H = ls.Hessian(ls.Objective(p.model, by_value, p.batches()), backend="autograd")
-    plain = ls.Hessian(objective(problem("mlp")))
-    V = block(H.shape[0], 9)
-    close(H @ V, plain @ V, 1e-12)
-    assert "columns looped: torch cannot batch this loss" in H.provenance()["backend"]
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.mark.usefixtures("deterministic")
-@pytest.mark.parametrize("make", [ls.Hessian, ls.GGN], ids=["Hessian", "GGN"])
-def test_deterministic_algorithms_choose_by_no_clock(make: Any) -> None:
-    p = problem("mlp").to(torch.float32)
-    op = make(objective(p))
-    V = block(op.shape[0], 12, torch.float32)
-    assert torch.equal(op @ V, op @ V)
-    assert torch.equal(op @ V, make(objective(p), columns="loop") @ V)
-    assert "batching" not in op.provenance()["backend"]
-
-
-def test_an_unknown_way() -> None:
-    with pytest.raises(ls.errors.InputError, match="columns must be 'auto', 'loop' or 'batch'"):
-        ls.Hessian(objective(problem()), columns="all")
-
-
 # -- the graph of an only batch ----------------------------------------------------------------------
 
 KEEPING = {
@@ -418,18 +310,6 @@ def test_a_kept_graph_outlives_interrupts(name: str) -> None:
         op @ V
     trap.raises = False
     assert torch.equal(op @ V, expected)
-
-
-@pytest.mark.parametrize("make", [ls.Hessian, ls.GGN])
-@pytest.mark.parametrize("backend", EXACT)
-def test_columns_of_a_loss_that_draws_have_the_same_masks(make: Any, backend: str) -> None:
-    """Under torch.func dropout draws other numbers: batched columns would be of another loss."""
-    p = problem("dropped")
-    looped, batched = (make(objective(p, mode="train"), backend=backend, columns=how) for how in ("loop", "batch"))
-    V = block(looped.shape[0], 4)
-    close(batched @ V, looped @ V, 1e-12)
-    again = make(objective(p, mode="train"), columns="batch")
-    close(again @ V, looped @ V, 1e-12)
 
 
 # -- vocabularies ------------------------------------------------------------------------------------

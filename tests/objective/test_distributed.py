@@ -7,17 +7,15 @@ first process reads one batch and the second three, of different sizes.
 from __future__ import annotations
 
 import copy
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing, nn
+from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
@@ -26,55 +24,13 @@ from landscape.curvature import Jacobian
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.objective.sharded import local
+from tests.objective.processes import CHECKS, COUNT, check, folder
 
-COUNT, SECONDS = 2, 120
-CHECKS: dict[str, Callable[[int], None]] = {}
+__all__ = ["folder"]  # the fixture
 
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="torch was built without gloo"
 )
-
-
-def check(function: Callable[[int], None]) -> Callable[[int], None]:
-    """Have both processes call ``function`` with their number."""
-    CHECKS[function.__name__] = function
-    return function
-
-
-# -- the processes -----------------------------------------------------------------------------------------
-
-
-def _process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    start = f"file://{folder}/start"
-    dist.init_process_group(
-        "gloo", init_method=start, rank=rank, world_size=COUNT, timeout=timedelta(seconds=SECONDS / 2)
-    )
-    for name, function in CHECKS.items():
-        torch.manual_seed(0)
-        try:
-            function(rank)
-        except BaseException:
-            Path(folder, f"{name} {rank}").write_text(traceback.format_exc(), encoding="utf-8")
-            return  # the other one would wait for this one in vain
-        Path(folder, f"{name} {rank}").touch()
-    dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run all checks in two processes; each leaves an empty file for what held, and an error for what did not."""
-    path = tmp_path_factory.mktemp("processes")
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_process, args=(rank, str(path)), daemon=True) for rank in range(COUNT)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(SECONDS)
-    for process in processes:
-        if process.is_alive():
-            process.kill()
-    return path
 
 
 # -- what they compute ---------------------------------------------------------------------------------------

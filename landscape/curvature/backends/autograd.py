@@ -13,7 +13,8 @@ from landscape.curvature.unsupported import recognised, refuse_once
 from landscape.errors import is_out_of_memory
 from landscape.objective import Batch
 
-Graph = tuple[list[torch.Tensor], list[torch.Tensor], "torch.Tensor | float", "torch.Tensor | None"]
+#: leaves, gradients, weight and numerator of a batch, and the unit of its gradients in half precision
+Graph = tuple[list[torch.Tensor], list[torch.Tensor], "torch.Tensor | float", torch.Tensor, "torch.Tensor | None"]
 
 
 class Autograd(Backend):
@@ -41,16 +42,20 @@ class Autograd(Backend):
                 only = batch.size == objective.batches.examples and objective.ranks.group is None
                 graph = self._graph(batch, mean=only)
                 if graph is None:
-                    return [batch.terms().weight, torch.zeros_like(block)]
+                    terms = batch.terms()
+                    return [terms.weight, torch.zeros_like(block), terms.numerator]
                 depends = True
                 product = self._apply(graph, block, last=not only)
                 if only:  # kept once memory has held a product with it
                     self._kept = graph
-                return [graph[2], product]
+                return [graph[2], product, graph[3]]
 
-        weight, product = objective.sum(per_batch, self.point, math_attention=True)
+        weight, product, numerator = objective.sum(per_batch, self.point, math_attention=True)
         objective.check_depends(depends)
-        return product.div_(objective.total(weight)).to(space.dtype)
+        total = objective.total(weight)
+        if not objective.batches.partial:
+            self.value = numerator / total
+        return product.div_(total).to(space.dtype)
 
     def _again(self, block: torch.Tensor) -> torch.Tensor:
         """Return the products with the Hessian of the one batch whose graph is kept."""
@@ -72,11 +77,11 @@ class Autograd(Backend):
             total = self.objective.total(torch.as_tensor(weight).double())
             terms, weight = replace(terms, numerator=terms.numerator / total.to(terms.numerator), weight=1.0), 1.0
         gradients = batch.gradient(terms, leaves, create_graph=True)
-        return None if gradients is None else (leaves, gradients, weight, batch.unit(terms))
+        return None if gradients is None else (leaves, gradients, weight, terms.numerator.detach(), batch.unit(terms))
 
     def _apply(self, graph: Graph, block: torch.Tensor, *, last: bool = False) -> torch.Tensor:
         """Return the products with a batch's own Hessian; the ``last`` ones give its graph's memory back on the way."""
-        leaves, gradients, _, unit = graph
+        leaves, gradients, _, _, unit = graph
         # a gradient without a graph is constant: the loss is linear in, or does not use, its parameter
         curved = [i for i, g in enumerate(gradients) if g.requires_grad]
         if not curved:

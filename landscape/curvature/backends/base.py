@@ -21,6 +21,8 @@ class Backend(ABC):
         The largest relative error that it states for its products, known after the first one.
     floor : float
         The length of a unit vector's product below which the error is relative to this length.
+    value : torch.Tensor, optional
+        The objective's value, where a product has given it on the way.
     """
 
     name: ClassVar[str]
@@ -30,6 +32,7 @@ class Backend(ABC):
         self.objective, self.point, self.columns = objective, point, columns
         self.twice = Twice()
         self.floor = 0.0
+        self.value: torch.Tensor | None = None
         self.bound = 1e3 * torch.finfo(objective.coarsest).eps
 
     @abstractmethod
