@@ -7,9 +7,9 @@ import warnings
 import torch
 from torch import nn
 
-from landscape.curvature.output_hessian import output_gradient
-from landscape.curvature.rows import CATEGORICAL, has_examples
-from landscape.curvature.weights import layout
+from landscape.curvature.outputs.hessian import output_gradient
+from landscape.curvature.outputs.rows import CATEGORICAL, has_examples
+from landscape.curvature.outputs.weights import layout
 from landscape.errors import InputError, LandscapeError, is_out_of_memory
 from landscape.objective import Batch, Objective, Point
 from landscape.objective.examples import divisible

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from landscape.curvature import output_fisher
 from landscape.curvature.examples import check_examples
 from landscape.curvature.ggn import OutputCurvature
 from landscape.curvature.linearization import Linearizer
-from landscape.curvature.output_hessian import Curve, output_gradient
-from landscape.curvature.rows import Rows
-from landscape.curvature.weights import example_rows, example_weights, layout
+from landscape.curvature.outputs import fisher as likelihood
+from landscape.curvature.outputs.hessian import Curve, output_gradient
+from landscape.curvature.outputs.rows import Rows
+from landscape.curvature.outputs.weights import example_rows, example_weights, layout
 from landscape.errors import InputError
 from landscape.objective import Batch, Objective
-from landscape.objective.terms import Split
+from landscape.objective.losses.terms import Split
 from landscape.seeds import check_seed
 
 KINDS = ("exact", "mc", "empirical")
@@ -76,10 +76,10 @@ class Fisher(OutputCurvature):
 
     def _curve(self, split: Split, batch: Batch) -> Curve:
         if self.kind == "exact":
-            return output_fisher.exact(split)
+            return likelihood.exact(split)
         if self.kind == "mc":
-            return output_fisher.sampled(split, batch, self._seed, self._samples)
-        return output_fisher.empirical(split, batch, self.objective)
+            return likelihood.sampled(split, batch, self._seed, self._samples)
+        return likelihood.empirical(split, batch, self.objective)
 
     def _check(self) -> None:
         if self.kind == "empirical":
@@ -144,7 +144,7 @@ class GradientCovariance(OutputCurvature):
 
     def _curve(self, split: Split, batch: Batch) -> Curve:
         rows, gradients, weights = self._examples(split, batch)
-        return output_fisher.outer(rows, gradients, output_fisher.inverse(weights))
+        return likelihood.outer(rows, gradients, likelihood.inverse(weights))
 
     def _examples(self, split: Split, batch: Batch) -> tuple[Rows, list[torch.Tensor], torch.Tensor]:
         """Return the examples' rows, the numerator's gradient by the outputs, and what each example counts."""

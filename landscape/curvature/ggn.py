@@ -11,12 +11,12 @@ from landscape.curvature.columns import Columns
 from landscape.curvature.fallback import Fallback
 from landscape.curvature.linearization import LINEARIZATIONS, Linearizer
 from landscape.curvature.objective_operator import ObjectiveOperator
-from landscape.curvature.output_hessian import CONVEX, Curve, loss_hessian
+from landscape.curvature.outputs.hessian import CONVEX, Curve, loss_hessian
+from landscape.curvature.outputs.weights import batch_weight
 from landscape.curvature.twice import Twice
-from landscape.curvature.weights import batch_weight
 from landscape.objective import Batch, Objective
 from landscape.objective.losses import ModelLoss
-from landscape.objective.terms import Split
+from landscape.objective.losses.terms import Split
 
 
 class OutputCurvature(ObjectiveOperator):

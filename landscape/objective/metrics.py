@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from landscape.errors import InputError
-from landscape.objective.terms import Terms
+from landscape.objective.losses.terms import Terms
 
 Metric = Callable[[Terms, Any], tuple[torch.Tensor, torch.Tensor | float]]
 

@@ -15,9 +15,9 @@ from torch.func import functional_call
 
 from landscape.errors import InputError
 from landscape.objective.examples import rows_of
+from landscape.objective.losses.terms import Loss, Split, Terms
 from landscape.objective.regularizer import Regularizer
 from landscape.objective.scale import middle
-from landscape.objective.terms import Loss, Split, Terms
 from landscape.seeds import seed_torch, torch_states
 from landscape.space import Space
 

@@ -22,8 +22,8 @@ from torch.utils._pytree import tree_leaves
 
 from landscape.distributed import Ranks
 from landscape.errors import InputError
+from landscape.objective.losses.terms import Loss, Split, Terms
 from landscape.objective.point import Batch
-from landscape.objective.terms import Loss, Split, Terms
 from landscape.seeds import seed_torch
 from landscape.space import Selection, Space
 

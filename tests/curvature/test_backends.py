@@ -15,9 +15,9 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.gradcheck import GradcheckError
 
 import landscape as ls
-from landscape.curvature.output_hessian import differentiated, loss_hessian
+from landscape.curvature.outputs.hessian import differentiated, loss_hessian
 from landscape.objective.footprint import peak_memory
-from landscape.objective.terms import Split, Terms
+from landscape.objective.losses.terms import Split, Terms
 from tests.curvature.contract import block
 from tests.curvature.operators import agree
 from tests.harmless import harmless
@@ -324,13 +324,13 @@ def test_some_rows_at_a_time(task: str, entries: int, monkeypatch: pytest.Monkey
     for make in makes:
         expected = make(objective(p)) @ V
         with monkeypatch.context() as patch:
-            patch.setattr("landscape.curvature.rows.ENTRIES", entries)
+            patch.setattr("landscape.curvature.outputs.rows.ENTRIES", entries)
             close(make(objective(p)) @ V, expected, 1e-13)
             close(make(objective(p), columns="batch") @ V, expected, 1e-12)
 
 
 def test_the_closed_form_needs_little_memory_beside_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("landscape.curvature.rows.ENTRIES", 1 << 15)
+    monkeypatch.setattr("landscape.curvature.outputs.rows.ENTRIES", 1 << 15)
     logits, labels = torch.randn(512, 2000), torch.randint(2000, (512,))
     criterion = nn.CrossEntropyLoss()
 

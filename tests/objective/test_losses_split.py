@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import landscape as ls
 from landscape.errors import InputError
-from landscape.objective.terms import Split, Terms
+from landscape.objective.losses.terms import Split, Terms
 from tests.harmless import harmless
 from tests.objective.test_losses import CASES, drawn, made, rows
 from tests.objective.test_losses_model import KINDS

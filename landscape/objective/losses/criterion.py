@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from landscape.errors import InputError
-from landscape.objective.calling import apply, one_output
-from landscape.objective.criteria import DENOMINATORS, ctc_sum
-from landscape.objective.terms import Split, Terms
+from landscape.objective.losses.calling import apply, one_output
+from landscape.objective.losses.criteria import DENOMINATORS, ctc_sum
+from landscape.objective.losses.terms import Split, Terms
 
 
 class CriterionLoss:

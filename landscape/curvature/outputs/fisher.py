@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscape.curvature.output_hessian import Curve, closed, output_gradient, softmax_curve
-from landscape.curvature.rows import (
+from landscape.curvature.outputs.hessian import Curve, closed, output_gradient, softmax_curve
+from landscape.curvature.outputs.rows import (
     CATEGORICAL,
     Rows,
     balanced,
@@ -18,10 +18,10 @@ from landscape.curvature.rows import (
     label_weights,
     normalised_dimension,
 )
-from landscape.curvature.weights import example_rows, example_weights
+from landscape.curvature.outputs.weights import example_rows, example_weights
 from landscape.errors import InputError
 from landscape.objective import Batch, Objective
-from landscape.objective.terms import Split
+from landscape.objective.losses.terms import Split
 from landscape.seeds import uniform_at
 
 

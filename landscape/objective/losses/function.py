@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape.errors import InputError
-from landscape.objective.calling import Standin
+from landscape.objective.losses.calling import Standin
+from landscape.objective.losses.terms import Split, Terms
 from landscape.objective.sources import batch_size
-from landscape.objective.terms import Split, Terms
 
 
 class FunctionLoss:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from landscape.errors import InputError
-from landscape.objective.criterion_loss import CriterionLoss
-from landscape.objective.terms import Split, Terms
+from landscape.objective.losses.criterion import CriterionLoss
+from landscape.objective.losses.terms import Split, Terms
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from landscape.curvature.rows import CATEGORICAL, Rows, by_example, has_examples, label_weights
+from landscape.curvature.outputs.rows import CATEGORICAL, Rows, by_example, has_examples, label_weights
 from landscape.errors import InputError
 from landscape.objective import Batch, Objective
 from landscape.objective.losses import DENOMINATORS
-from landscape.objective.terms import Split
+from landscape.objective.losses.terms import Split
 
 
 def batch_weight(split: Split) -> torch.Tensor | float:

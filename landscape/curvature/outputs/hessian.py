@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from landscape.curvature.rows import balanced, by_class, class_dimension, normalised_dimension, target_mass
+from landscape.curvature.outputs.rows import balanced, by_class, class_dimension, normalised_dimension, target_mass
 from landscape.curvature.unsupported import recognised, refuse_once
+from landscape.objective.losses.terms import Split
 from landscape.objective.scale import middle
-from landscape.objective.terms import Split
 
 Curve = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 

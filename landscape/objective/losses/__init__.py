@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import InputError
-from landscape.objective.criteria import DENOMINATORS, named_criterion
-from landscape.objective.criterion_loss import CriterionLoss
-from landscape.objective.function_loss import FunctionLoss
-from landscape.objective.model_loss import ModelLoss
-from landscape.objective.terms import Loss, Split, Terms
+from landscape.objective.losses.criteria import DENOMINATORS, named_criterion
+from landscape.objective.losses.criterion import CriterionLoss
+from landscape.objective.losses.function import FunctionLoss
+from landscape.objective.losses.model import ModelLoss
+from landscape.objective.losses.terms import Loss, Split, Terms
 
 __all__ = ["DENOMINATORS", "CriterionLoss", "FunctionLoss", "Loss", "ModelLoss", "Split", "Terms", "as_loss"]
 
