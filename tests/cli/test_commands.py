@@ -237,7 +237,7 @@ def _cli(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def test_ctrl_c_leaves_a_partial_surface_that_the_same_command_finishes(folder: Path) -> None:
     slow = TRAIN.replace("torch.randn(20, 4), torch.arange(20)", "torch.randn(20000, 4), torch.arange(20000)")
     (folder / "train.py").write_text(slow)
-    arguments = ("surface", "train.py:make_objective", "-o", "s.nc", "--points", "101")
+    arguments = ("surface", "train.py:make_objective", "-o", "s.nc", "--points", "401")  # minutes
     process = _cli(folder, *arguments)
     time.sleep(8)
     process.send_signal(signal.SIGINT)

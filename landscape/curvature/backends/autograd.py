@@ -27,6 +27,7 @@ class Autograd(Backend):
         """Return the products with the columns of ``block`` (n, k)."""
         objective, space = self.objective, self.objective.space
         if self._kept is not None:
+            self.point.check()
             try:
                 return self._again(block)
             except (RuntimeError, MemoryError) as error:
