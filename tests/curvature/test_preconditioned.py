@@ -19,6 +19,7 @@ from landscape.space import Space
 from tests.curvature.contract import keeps_its_promises
 from tests.curvature.optimizers import (
     CURVATURES,
+    EDGES,
     FusedAdamW,
     Lion,
     Make,
@@ -32,40 +33,6 @@ from tests.curvature.optimizers import (
 from tests.harmless import harmless
 from tests.problems import problem
 from tests.reference import close, truth
-
-EDGES: dict[str, tuple[Make, int]] = {
-    "SGD": (sgd(), 0),
-    "heavy ball 0.9": (sgd(momentum=0.9), 0),
-    "heavy ball 0.5": (sgd(momentum=0.5), 0),
-    "dampened 0.5": (sgd(momentum=0.9, dampening=0.5), 0),
-    "dampened 0.9": (sgd(momentum=0.9, dampening=0.9), 0),
-    "dampened without momentum": (sgd(dampening=0.5), 0),
-    "Nesterov 0.9": (sgd(momentum=0.9, nesterov=True), 0),
-    "SGD, weight decay": (sgd(weight_decay=0.4), 0),
-    "heavy ball, weight decay": (sgd(momentum=0.8, weight_decay=0.4), 0),
-    "Adam": (second_moment(optim.Adam), 100),
-    "Adam, beta1 0.5": (second_moment(optim.Adam, beta1=0.5), 100),
-    "Adam, beta1 0": (second_moment(optim.Adam, beta1=0.0), 100),
-    "Adam, weight decay": (second_moment(optim.Adam, weight_decay=0.4), 100),
-    "AdamW": (second_moment(optim.AdamW, weight_decay=0.02), 100),
-    "Adam, decoupled": (second_moment(optim.Adam, weight_decay=0.02, decoupled_weight_decay=True), 100),
-    "RMSprop": (second_moment(optim.RMSprop), 100),
-    "RMSprop, momentum": (second_moment(optim.RMSprop, momentum=0.7), 100),
-    "Adam, foreach": (second_moment(optim.Adam, foreach=True), 100),
-    "Adam, fused": (second_moment(optim.Adam, fused=True), 100),
-    "Adamax": (second_moment(optim.Adamax), 100),
-    "Adamax, beta1 0.5, weight decay": (second_moment(optim.Adamax, beta1=0.5, weight_decay=0.4), 5),
-    "RAdam": (lambda p, lr: optim.RAdam(p, lr=lr), 100),
-    "RAdam, before the variance is known": (lambda p, lr: optim.RAdam(p, lr=lr), 3),
-    "RAdam, decoupled": (lambda p, lr: optim.RAdam(p, lr=lr, weight_decay=0.02, decoupled_weight_decay=True), 50),
-    "Adagrad": (second_moment(optim.Adagrad), 10),
-    "Adagrad, all options": (
-        second_moment(optim.Adagrad, lr_decay=0.1, initial_accumulator_value=0.5, weight_decay=0.4),
-        10,
-    ),
-    "Adadelta": (second_moment(optim.Adadelta, weight_decay=0.1), 10),
-    "another library's Adam": (lambda p, lr: FusedAdamW(p, lr), 100),
-}
 
 
 @pytest.mark.parametrize("name", EDGES)
