@@ -231,7 +231,13 @@ def _cli(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "landscape_cli", *arguments],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_listen,
     )  # fmt: skip
+
+
+def _listen() -> None:
+    """Hear Ctrl-C also where the tests run in the background, whose children a shell has ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_ctrl_c_leaves_a_partial_surface_that_the_same_command_finishes(folder: Path) -> None:
