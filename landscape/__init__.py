@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from landscape.objective import Objective as Objective
     from landscape.plots import report as report
     from landscape.results import load as load
+    from landscape.spectra import each as each
     from landscape.spectra import eigsh as eigsh
     from landscape.spectra import spectral_density as spectral_density
     from landscape.spectra import trace as trace
@@ -50,6 +51,7 @@ _PUBLIC = {
     "Trajectory": "landscape.surfaces",
     "aslinearoperator": "landscape.curvature",
     "directions": "landscape.surfaces",
+    "each": "landscape.spectra",
     "eigsh": "landscape.spectra",
     "errors": "landscape",
     "gradient_conflict": "landscape.gradients",

@@ -3,6 +3,7 @@
 from landscape.results.base import Result
 from landscape.results.density import SpectralDensity
 from landscape.results.eigen import EigenResult
+from landscape.results.family import Family
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
 from landscape.results.store import load
@@ -11,6 +12,7 @@ from landscape.results.trace import TraceResult
 
 __all__ = [
     "EigenResult",
+    "Family",
     "GradientConflict",
     "GradientStatistics",
     "Projection",

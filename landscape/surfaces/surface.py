@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from landscape.errors import FileError, InputError
+from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.objective.metrics import metrics_named
 from landscape.progress import Bar
-from landscape.results import Surface, load
+from landscape.results import Surface
+from landscape.results.partial import Partial, check_target
 from landscape.results.provenance import Cost, collect
 from landscape.results.surfaces import check_span
 from landscape.surfaces.basis import Directions
-
-SAVE_EVERY = 15.0  # seconds between two saves of a partial surface
 
 
 def surface(
@@ -65,16 +63,18 @@ def surface(
     """
     metrics = list(metrics_named(metrics))
     coords = _grid(len(directions), span, points)
-    target = _target(out, overwrite)
+    check_target(out, overwrite)
     point = objective.point()
     centre = {name: float(v) for name, v in objective.evaluate(metrics, point).items()}
     objective.check_finite(point)
     shape = tuple(len(c) for c in reversed(coords))
-    key = _key(objective, directions, coords, centre)
+    partial = Partial(out, _key(objective, directions, coords, centre), overwrite=overwrite)
     values = {name: np.full(shape, np.nan) for name in metrics}
     evaluated = np.zeros(shape, dtype=bool)
-    partial = target.with_name(f".{target.stem}.partial.nc") if target is not None else None
-    _resume(partial, key, values, evaluated)
+    if partial.found:
+        evaluated[...] = partial.found["evaluated"]
+        for name, array in values.items():
+            array[...] = partial.found[name]
 
     def result(cost: Cost, interrupted: bool) -> Surface:
         status, message = _status(values, evaluated, interrupted)
@@ -86,25 +86,22 @@ def surface(
             directions=directions.describe(),
             status=status,
             message=message,
-            provenance=collect(cost, key=key, span=[[c[0], c[-1]] for c in coords], **objective.provenance()),
+            provenance=collect(cost, span=[[c[0], c[-1]] for c in coords], **objective.provenance()),
         )
 
-    def keep(cost: Cost) -> None:
-        if partial is not None:
-            result(cost, interrupted=True).save(partial)
+    def state() -> dict[str, np.ndarray]:
+        return {"evaluated": evaluated, **values}
 
     interrupted = False
     with Cost() as cost:
         try:
-            _fill(objective, point, directions, coords, values, evaluated, lambda: keep(cost))
+            _fill(objective, point, directions, coords, values, evaluated, lambda: partial.save(state))
         except KeyboardInterrupt:
             interrupted = True
-            keep(cost)
+            partial.save(state, now=True)
     finished = result(cost, interrupted)
-    if target is not None and not interrupted:
-        finished.save(target)
-        assert partial is not None
-        partial.unlink(missing_ok=True)
+    if not interrupted:
+        partial.finish(finished)
     return finished
 
 
@@ -118,7 +115,6 @@ def _fill(
     keep: Callable[[], None],
 ) -> None:
     """Evaluate what is missing, coarse to fine, calling ``keep`` now and then."""
-    saved = time.monotonic()
     with Bar("surface", total=evaluated.size) as bar:
         bar.advance(int(evaluated.sum()))
         for index in coarse_to_fine(evaluated.shape):
@@ -133,9 +129,7 @@ def _fill(
                 values[name][index] = number if np.isfinite(number) else np.nan
             evaluated[index] = True
             bar.advance()
-            if time.monotonic() - saved > SAVE_EVERY:
-                keep()
-                saved = time.monotonic()
+            keep()
 
 
 def coarse_to_fine(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -177,37 +171,17 @@ def _grid(count: int, span: Any, points: int | Sequence[int]) -> list[np.ndarray
     return coords
 
 
-def _target(out: str | Path | None, overwrite: bool) -> Path | None:
-    if out is None:
-        return None
-    target = Path(out)
-    if target.suffix != ".nc":
-        raise FileError("a surface is saved as a netCDF file", got=str(out), fix=f"pass {target.with_suffix('.nc')}")
-    if not target.parent.is_dir():
-        raise FileError("the folder to write into does not exist", got=str(target.parent), fix="create it first")
-    if target.exists() and not overwrite:
-        raise FileError("the file is already there", got=str(out), fix="pass overwrite=True, or another name")
-    return target
-
-
-def _key(objective: Objective, directions: Directions, coords: list[np.ndarray], centre: dict[str, float]) -> str:
-    """Return a fingerprint of everything that decides the numbers, so that only the same work is resumed."""
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(objective.vector().cpu().numpy().tobytes())
-    digest.update(repr((directions.describe(), [c.tolist() for c in coords], centre)).encode())
-    digest.update(repr(objective.provenance()).encode())
-    return digest.hexdigest()
-
-
-def _resume(partial: Path | None, key: str, values: dict[str, np.ndarray], evaluated: np.ndarray) -> None:
-    """Take over the points of a partial file made by the same call."""
-    if partial is None or not partial.exists():
-        return
-    earlier = load(partial)
-    if earlier.provenance.get("key") == key:
-        evaluated[...] = earlier.dataset["evaluated"].to_numpy()
-        for name, array in values.items():
-            array[...] = earlier.dataset[name].to_numpy()
+def _key(
+    objective: Objective, directions: Directions, coords: list[np.ndarray], centre: dict[str, float]
+) -> dict[str, Any]:
+    """Return everything that decides the numbers, so that only the same work is resumed."""
+    return {
+        "point": hashlib.blake2b(objective.vector().cpu().numpy().tobytes(), digest_size=8).hexdigest(),
+        "directions": directions.describe(),
+        "coords": [c.tolist() for c in coords],
+        "centre": centre,
+        "objective": objective.provenance(),
+    }
 
 
 def _status(values: dict[str, np.ndarray], evaluated: np.ndarray, interrupted: bool) -> tuple[str, str]:

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str] | tuple[str, ...], ...] = (
     frozenset({"curvature", "gradients"}),
     frozenset({"spectra"}),
     frozenset({"surfaces"}),
-    frozenset({"monitor", "plots", "compat"}),
+    frozenset({"monitor", "plots", "compat", "diagnosis"}),
     frozenset({"integrations"}),
     frozenset({PACKAGE}),  # landscape/__init__.py: public names, loaded on first use
     frozenset({COMMAND}),

@@ -252,5 +252,5 @@ def test_ctrl_c_leaves_a_partial_surface_that_the_same_command_finishes(folder: 
     assert "Traceback" not in err
     if "stopped by Ctrl-C: " in out:  # the machine was fast enough to be stopped in the middle
         assert "s.nc was not written; the same command goes on from here" in out
-        assert (folder / ".s.partial.nc").exists()
+        assert (folder / ".s.partial.npz").exists()
     assert not (folder / "s.nc").exists()

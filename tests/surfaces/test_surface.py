@@ -200,7 +200,7 @@ def test_bad_input(kwargs: dict[str, Any], match: str) -> None:
 def test_bad_files_are_refused_before_the_work(tmp_path: Path) -> None:
     objective = _network()
     directions = ls.directions.random(objective)
-    with pytest.raises(FileError, match="a surface is saved as a netCDF file"):
+    with pytest.raises(FileError, match="results are saved as netCDF files"):
         ls.surface(objective, directions, points=3, out=tmp_path / "surf.png")
     with pytest.raises(FileError, match="the folder to write into does not exist"):
         ls.surface(objective, directions, points=3, out=tmp_path / "no" / "surf.nc")

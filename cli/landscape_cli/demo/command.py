@@ -20,7 +20,7 @@ from landscape_cli.demo.study import Study
 from landscape_cli.shell import INTERRUPTED, command, out
 
 MARK = "demo.json"
-OURS = (MARK, "report.html", "run-*", "*.nc", ".*.partial.nc", "*.png")
+OURS = (MARK, "report.html", "run-*", "*.nc", ".*.partial.npz", "*.png")
 
 
 @command
