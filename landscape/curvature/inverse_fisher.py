@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from landscape.curvature.matrix import plain_space
+from landscape.curvature.algebra.matrix import plain_space
 from landscape.curvature.operator import LinearOperator
 from landscape.errors import InputError, NonFiniteError
 from landscape.objective.sharded import refuse_shards

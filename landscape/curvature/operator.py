@@ -238,7 +238,7 @@ class LinearOperator(ABC):
         product costs one of the whole operator. Of an operator between two spaces, such as a Jacobian, the
         columns are restricted.
         """
-        from landscape.curvature.restriction import Restricted
+        from landscape.curvature.algebra.restriction import Restricted
 
         return Restricted(self, params)
 
@@ -248,7 +248,7 @@ class LinearOperator(ABC):
         ``vectors`` are columns (n, k), one vector (n,) or by parameter name, or an
         :class:`~landscape.results.EigenResult`. They need not be orthonormal. Memory: Q in float64.
         """
-        from landscape.curvature.restriction import Deflated
+        from landscape.curvature.algebra.restriction import Deflated
 
         return Deflated(self, vectors)
 
@@ -256,9 +256,9 @@ class LinearOperator(ABC):
         """Return the operator without what couples different layers, or other blocks of parameters.
 
         The view is an operator, and a mapping from the blocks' names to the operator restricted to each. See
-        :class:`~landscape.curvature.blocks.BlockDiagonal` for ``by`` and for the cost.
+        :class:`~landscape.curvature.algebra.blocks.BlockDiagonal` for ``by`` and for the cost.
         """
-        from landscape.curvature.blocks import BlockDiagonal
+        from landscape.curvature.algebra.blocks import BlockDiagonal
 
         return BlockDiagonal(self, by)
 
@@ -272,9 +272,9 @@ class LinearOperator(ABC):
     ) -> LinearOperator:
         """Return (A + damping I)^-1, whose products are made by conjugate gradients.
 
-        See :class:`~landscape.curvature.inverse.Inverse` for the parameters.
+        See :class:`~landscape.curvature.algebra.inverse.Inverse` for the parameters.
         """
-        from landscape.curvature.inverse import Inverse
+        from landscape.curvature.algebra.inverse import Inverse
 
         return Inverse(self, damping, tol=tol, max_products=max_products, on_failure=on_failure)
 
@@ -328,9 +328,9 @@ class LinearOperator(ABC):
 
 def _algebra() -> Any:
     """Return the module of composites, which are operators themselves and so cannot be imported above."""
-    from landscape.curvature import algebra
+    from landscape.curvature.algebra import arithmetic
 
-    return algebra
+    return arithmetic
 
 
 _BY_NAME = {

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import optim
 
-from landscape.curvature.algebra import Combination, Composite, Identity, check_square, name_of
-from landscape.curvature.blocks import BlockDiagonal
+from landscape.curvature.algebra.arithmetic import Combination, Composite, Identity, check_square, name_of
+from landscape.curvature.algebra.blocks import BlockDiagonal
+from landscape.curvature.algebra.restriction import Deflated, Restricted
 from landscape.curvature.fisher import Fisher, GradientCovariance
 from landscape.curvature.operator import LinearOperator
 from landscape.curvature.optimizers import known, rule_of, steps
-from landscape.curvature.restriction import Deflated, Restricted
 from landscape.errors import InputError
 from landscape.objective.sharded import local
 from landscape.space import Space

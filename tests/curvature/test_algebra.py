@@ -13,7 +13,7 @@ import torch
 
 import landscape as ls
 from landscape.curvature import Identity, LinearOperator, TensorOperator, aslinearoperator
-from landscape.curvature.restriction import orthonormal
+from landscape.curvature.algebra.restriction import orthonormal
 from landscape.space import Space
 from tests.curvature.contract import block, keeps_its_promises
 from tests.problems import problem

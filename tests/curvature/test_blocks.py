@@ -10,7 +10,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.curvature import BlockDiagonal, aslinearoperator
-from landscape.curvature.blocks import COLUMNS, layer_of
+from landscape.curvature.algebra.blocks import COLUMNS, layer_of
 from landscape.space import Space
 from tests.curvature.contract import block, keeps_its_promises
 from tests.problems import problem

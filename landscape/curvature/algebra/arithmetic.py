@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.curvature.matrix import aslinearoperator
+from landscape.curvature.algebra.matrix import aslinearoperator
 from landscape.curvature.operator import LinearOperator
 from landscape.errors import InputError
 from landscape.objective import Objective

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from landscape.curvature.algebra import Composite, check_square, name_of
+from landscape.curvature.algebra.arithmetic import Composite, check_square, name_of
+from landscape.curvature.algebra.restriction import Restricted
 from landscape.curvature.operator import LinearOperator
-from landscape.curvature.restriction import Restricted
 from landscape.errors import InputError
 from landscape.space import Selection, Space
 

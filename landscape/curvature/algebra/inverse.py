@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from landscape.curvature.algebra import Composite, name_of
+from landscape.curvature.algebra.arithmetic import Composite, name_of
 from landscape.curvature.operator import LinearOperator
 from landscape.errors import InputError, NonFiniteError, NotConvergedError
 from landscape.objective.sharded import refuse_shards

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from landscape.curvature.algebra import Composite, check_square, is_endomorphism, name_of
+from landscape.curvature.algebra.arithmetic import Composite, check_square, is_endomorphism, name_of
 from landscape.curvature.operator import LinearOperator
 from landscape.errors import InputError
 from landscape.objective.sharded import refuse_shards
