@@ -9,8 +9,9 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.plots.views.eigenpairs import FEW
+from landscape.plots.views.family import plural
 from landscape.plots.views.recording import notes_of
-from landscape.results import EigenResult, Projection, SpectralDensity, Surface, TraceResult
+from landscape.results import EigenResult, Family, Projection, SpectralDensity, Surface, TraceResult
 from landscape.results.base import Result, number
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
@@ -251,10 +252,20 @@ def _comparison(surfaces: Mapping[str, Surface], metric: str | None, kind: str |
     return " ".join([*parts, where_from(first)]).strip()
 
 
+def _family(result: Family) -> str:
+    first = next(iter(result.members.values()))
+    sure = "; ".join(f"{name}: {m.status}" for name, m in result.members.items() if not m.ok)
+    return (
+        f"The same question asked of {len(result)} {plural(result.by, len(result))}, in the order given. Of the first, "
+        f"{next(iter(result.members))}: {_WORDS[first.kind](first)}{f' Not the whole answer: {sure}.' if sure else ''}"
+    )
+
+
 _WORDS: dict[str, Callable[[Any], str]] = {
     "conflict": _conflict,
     "density": _density,
     "eigenpairs": _eigenpairs,
+    "family": _family,
     "gradients": _gradients,
     "projection": _projection,
     "recording": _recording,

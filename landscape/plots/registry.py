@@ -18,6 +18,7 @@ VIEWS = {
     "conflict": "landscape.plots.views.conflict:conflict",
     "density": "landscape.plots.views.density:density",
     "eigenpairs": "landscape.plots.views.eigenpairs:eigenpairs",
+    "family": "landscape.plots.views.family:family",
     "gradients": "landscape.plots.views.gradients:gradients",
     "projection": "landscape.plots.views.projection:projection",
     "recording": "landscape.plots.views.recording:recording",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -32,25 +32,25 @@ class Family(Result):
         message: str = "",
         interrupted: bool = False,
         provenance: dict[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
         **attrs: Any,
-    ) -> Family:
+    ) -> Self:
         """Put ``members`` together; ``by`` says in one word what their names are of."""
         kinds = {type(m) for m in members.values()}
-        if len(kinds) != 1 or issubclass(cls, next(iter(kinds))):
+        if len(kinds) != 1 or any(issubclass(kind, Family) for kind in kinds):
             raise InputError("a family is of results of one kind", got=sorted(k.__name__ for k in kinds) or "none",
                              fix="put each kind into a family of its own")  # fmt: skip
-        dataset, sizes = _stacked({name: m.dataset for name, m in members.items()})
+        stacked, facts = _stacked([m.dataset for m in members.values()])
         bad = [m.status for m in members.values() if not m.ok]
         words = message or (f"{len(bad)} of {len(members)}: {', '.join(sorted(set(bad)))}" if bad else "")
         family = cls._build(
-            dict(dataset.data_vars),
+            {**stacked, **(variables or {})},
             {"member": list(members)},
             status="interrupted" if interrupted else _worst(members),
             message=words,
             provenance=provenance,
             by=by,
-            members=json.dumps([_plain(m.dataset.attrs) for m in members.values()], default=str),
-            sizes=json.dumps(sizes),
+            members=json.dumps(facts, default=str),
             **attrs,
         )
         family._cache["members"] = dict(members)
@@ -65,21 +65,25 @@ class Family(Result):
     def members(self) -> dict[str, Any]:
         """The single results by name."""
         if "members" not in self._cache:
-            self._cache["members"] = _members(self.dataset)
+            names = [str(name) for name in self.dataset["member"].to_numpy()]
+            facts = json.loads(self.dataset.attrs["members"])
+            self._cache["members"] = {
+                name: _member(self.dataset, i, fact) for i, (name, fact) in enumerate(zip(names, facts, strict=True))
+            }
         found: dict[str, Any] = self._cache["members"]
         return found
 
     @property
     def of(self) -> str:
         """The kind of the members."""
-        return str(json.loads(self.dataset.attrs["members"])[0]["landscape_kind"])
+        return next(iter(self.members.values())).kind
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.members:
             raise InputError(f"there is no such {self.by}", got=name, fix=f"names are {', '.join(self.members)}")
         return self.members[name]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self.members)
 
     def __len__(self) -> int:
@@ -101,54 +105,53 @@ def _worst(members: Mapping[str, Result]) -> str:
     return next((s for s in statuses if not STATUSES[s]), statuses[0])
 
 
-def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(k): v.item() if isinstance(v, np.generic) else v for k, v in attrs.items()}
-
-
-def _stacked(parts: dict[str, xr.Dataset]) -> tuple[xr.Dataset, list[dict[str, Any]]]:
-    """Return one dataset with the first dimension ``member``, and what is needed to take it apart again."""
-    flat = [{str(n): v for n, v in part.variables.items() if n != "vectors"} for part in parts.values()]
-    facts = [
+def _stacked(parts: list[xr.Dataset]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return variables with the first dimension ``member``, and what is needed to take them apart again."""
+    named = [{str(name): v for name, v in part.variables.items() if name != "vectors"} for part in parts]
+    facts: list[dict[str, Any]] = [
         {
-            "sizes": {str(d): n for d, n in part.sizes.items()},
-            "coords": [name for name in variables if name in part.coords],
-            "dtypes": {name: v.dtype.str for name, v in variables.items()},
+            "attrs": _plain(part.attrs),
+            "sizes": {str(dim): n for v in own.values() for dim, n in v.sizes.items()},
+            "coords": [name for name in own if name in part.coords],
+            "variables": {name: [v.dtype.str, _plain(v.attrs)] for name, v in own.items()},
         }
-        for part, variables in zip(parts.values(), flat, strict=True)
+        for part, own in zip(parts, named, strict=True)
     ]
-    longest = {d: max(fact["sizes"].get(d, 0) for fact in facts) for fact in facts for d in fact["sizes"]}
+    longest: dict[str, int] = {}
+    for fact in facts:
+        longest |= {dim: max(n, longest.get(dim, 0)) for dim, n in fact["sizes"].items()}
     stacked = {}
-    for name in dict.fromkeys(name for variables in flat for name in variables):
-        model = next(variables[name] for variables in flat if name in variables)
-        arrays = [_padded(variables.get(name), model, longest) for variables in flat]
-        # a coordinate has the name of its dimension, which many members can only share by number
-        stacked[name + "_names" * (name in longest)] = (("member", *model.dims), np.stack(arrays), model.attrs)
-    return xr.Dataset(stacked), facts
+    for name in dict.fromkeys(name for own in named for name in own):
+        model = next(own[name] for own in named if name in own)
+        arrays = [_padded(own.get(name), model, longest) for own in named]
+        stacked[_key(name, longest)] = (("member", *model.dims), np.stack(arrays), model.attrs)
+    return stacked, facts
+
+
+def _key(name: str, dims: Mapping[Any, int]) -> str:
+    """Return another name for a coordinate of its own dimension, which members need not have in common."""
+    return name + "_names" * (name in dims)
 
 
 def _padded(variable: xr.Variable | None, model: xr.Variable, longest: Mapping[str, int]) -> np.ndarray:
     """Return the values, filled up to the longest of each dimension."""
-    shape = tuple(longest[str(d)] for d in model.dims)
-    if model.dtype.kind in "OU":
-        whole: np.ndarray = np.full(shape, "", dtype=object)
-    elif model.dtype.kind == "b":
-        whole = np.zeros(shape, dtype=bool)
-    else:
-        whole = np.full(shape, np.nan)
+    filler = "" if model.dtype.kind in "OU" else False if model.dtype.kind == "b" else np.nan
+    whole = np.full([longest[str(dim)] for dim in model.dims], filler, dtype=object if filler == "" else None)
     if variable is not None:
         whole[tuple(slice(n) for n in variable.shape)] = variable.to_numpy()
     return whole
 
 
-def _members(dataset: xr.Dataset) -> dict[str, Result]:
-    attrs, facts = json.loads(dataset.attrs["members"]), json.loads(dataset.attrs["sizes"])
-    found = {}
-    for i, name in enumerate(dataset["member"].to_numpy()):
-        variables = {}
-        for key, dtype in facts[i]["dtypes"].items():
-            one = dataset[key if key in dataset.data_vars else key + "_names"].variable[i]
-            one = one[tuple(slice(facts[i]["sizes"][d]) for d in one.dims)]
-            variables[key] = (one.dims, one.to_numpy().astype(dtype), one.attrs)
-        part = xr.Dataset(variables, attrs=attrs[i]).set_coords(facts[i]["coords"])
-        found[str(name)] = KINDS[attrs[i]["landscape_kind"]](part)
-    return found
+def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(k): v.tolist() if isinstance(v, np.generic | np.ndarray) else v for k, v in attrs.items()}
+
+
+def _member(dataset: xr.Dataset, index: int, fact: dict[str, Any]) -> Result:
+    """Return one of the results that were stacked, as it was."""
+    variables = {}
+    for name, (dtype, attrs) in fact["variables"].items():
+        one = dataset[_key(name, dataset.sizes)].variable[index]
+        one = one[tuple(slice(fact["sizes"][dim]) for dim in one.dims)]
+        variables[name] = (one.dims, one.to_numpy().astype(dtype), attrs)
+    part = xr.Dataset(variables, attrs=fact["attrs"]).set_coords(fact["coords"])
+    return KINDS[fact["attrs"]["landscape_kind"]](part)

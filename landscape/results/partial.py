@@ -69,7 +69,8 @@ class Partial:
             return
         began = time.monotonic()
         with whole_file(self.path) as aside, aside.open("wb") as file:
-            np.savez(file, key=np.array(self.key), **{name: np.asarray(array) for name, array in state().items()})
+            arrays: dict[str, Any] = {name: np.asarray(array) for name, array in state().items()}
+            np.savez(file, key=np.array(self.key), **arrays)
         self._saved = time.monotonic()
         self._pause = max(SAVE_EVERY, SHARE * (self._saved - began))
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from landscape.results import (
     EigenResult,
+    Family,
     GradientConflict,
     GradientStatistics,
     Projection,
@@ -55,6 +56,11 @@ def density(probes=4, steps=20):
     return SpectralDensity.make(
         nodes, weights, widths, n=1000, matvecs=probes * steps, status="complete", message="", provenance=ORIGIN
     )
+
+
+def family(of=eigenpairs, count=5, by="layer"):
+    members = {f"blocks.{i}.attention.projection": of() for i in range(count)}
+    return Family.make(members, by=by, provenance=ORIGIN)
 
 
 def plane(holes=True, scale=1.0, points=9, mode="eval"):
@@ -148,6 +154,7 @@ EVERY = {
     "conflict": conflict,
     "density": density,
     "eigenpairs": eigenpairs,
+    "family": family,
     "gradients": gradients,
     "projection": projection,
     "recording": recording,

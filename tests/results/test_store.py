@@ -129,11 +129,17 @@ LINES: list[dict[str, Any]] = [
     {"step": 2, "metric": "conflict", "values": {"cosine": [[1.0, 0.5], [0.5, 1.0]]}},
 ]
 
+
+def family(of: Callable[[], Result] = eigenpairs) -> results.Family:
+    return results.Family.make({"first": of(), "zweite λ": of()}, by="layer", provenance=FACTS)
+
+
 MADE: dict[str, Callable[[], Result]] = {
     "eigenpairs": eigenpairs,
     "trace": trace,
     "trace of one probe": lambda: trace(1),
     "density": density,
+    "family": family,
     "surface": surface,
     "line": lambda: surface(flat=False),
     "projection": projection,

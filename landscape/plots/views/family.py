@@ -1,0 +1,151 @@
+"""Results of one kind side by side: what each member says, in the order given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from landscape.plots.scales import Axis, is_wide, symlog_axis
+from landscape.plots.sheets import Bars, Curve, Curves, Panel, Reference, Sheet, Table
+from landscape.plots.style import PALETTE, SKY, VERMILLION, check_size
+from landscape.plots.titles import heading, shorten
+from landscape.results import Family
+from landscape.results.base import number
+
+ROWS = 45  # more than that are points over the members' numbers
+_BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_WORDS = {"eigenpairs": "Eigenvalues", "trace": "Trace", "density": "Spectral density", "diagonal": "Diagonal"}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Values of members with the ends of their error bars, each (members, ranks); NaN where one has fewer."""
+
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    good: np.ndarray
+    texts: list[list[str]]
+    label: str
+    note: str
+
+
+def family(result: Family, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:
+    """Draw one number or several of each member with error bars; what has no number, as a table."""
+    what = f"{_WORDS.get(result.of, result.of.capitalize())} of {len(result)} {plural(result.by, len(result))}"
+    members = list(result.members.values())
+    if result.of == "eigenpairs":
+        panel = numbers_of(result, eigenvalues(members))
+    elif all(np.ndim(getattr(m, "estimate", ())) == 0 and hasattr(m, "interval") for m in members):
+        panel = numbers_of(result, estimates(members))
+    else:
+        panel = Table([(shorten(name), text) for name, text in result.summary().items()])
+    rows = len(panel.rows) if isinstance(panel, Table) else len(panel.names) if isinstance(panel, Bars) else 12
+    return Sheet(*heading(result, what, title), [[panel]], check_size(size, (8.0, max(2.6, 1.6 + 0.27 * rows))))
+
+
+def plural(word: str, count: int) -> str:
+    """Return ``word`` for ``count`` things."""
+    if count == 1:
+        return word
+    return word + ("es" if word.endswith("s") else "s")
+
+
+def eigenvalues(members: list[Any]) -> Numbers:
+    """Return every eigenvalue with its residual."""
+    ranks = max(len(m.values) for m in members)
+    values, residuals = (np.full((len(members), ranks), np.nan) for _ in range(2))
+    good = np.ones(values.shape, bool)
+    texts = [[""] * ranks for _ in members]
+    for i, m in enumerate(members):
+        count = len(m.values)
+        values[i, :count], residuals[i, :count], good[i, :count] = m.values, m.residuals, m.converged
+        for j, (value, sure) in enumerate(zip(m.values, m.converged, strict=True)):
+            texts[i][j] = f"{value:.4g}{'' if sure else ', not converged'}".replace("-", "−")
+    units = str(members[0].dataset["values"].attrs.get("units", ""))
+    return Numbers(values, values - residuals, values + residuals, good, texts,
+                   f"eigenvalue λ ({units})" if units else "eigenvalue λ", "bars: residual |Av − λv|")  # fmt: skip
+
+
+def estimates(members: list[Any]) -> Numbers:
+    """Return each member's estimate with its 95 % interval."""
+    values = np.array([[m.estimate] for m in members], float)
+    ends = np.array([m.interval() for m in members], float)
+    good = np.array([[m.ok] for m in members])
+    texts = [[number(m.estimate, m.stderr).replace("-", "−") + ("" if m.ok else f", {m.status}")] for m in members]
+    label = next(iter(members[0].summary()), members[0].kind)
+    return Numbers(values, ends[:, :1], ends[:, 1:], good, texts, label, "95 % intervals")
+
+
+def numbers_of(result: Family, found: Numbers) -> Panel:
+    """Return one row for each number, or points over the members where that would be too many rows."""
+    shown = np.isfinite(found.values) | (np.arange(found.values.shape[1]) == 0)
+    if shown.sum() > ROWS:
+        return _points(result, found)
+    ranks = found.values.shape[1]
+    names = []
+    for member, row in zip(result.members, shown, strict=True):
+        for rank in np.flatnonzero(row):
+            below = f" λ{str(rank + 1).translate(_BELOW)}" if ranks > 1 else ""
+            names.append(f"{shorten(member) if rank == 0 else ''}{below}")
+    values, low, high = (part[shown] for part in (found.values, found.low, found.high))
+    return Bars(
+        names,
+        values,
+        low,
+        high,
+        _axis(found.label, values, low, high, room=True),
+        [
+            text
+            for texts, row in zip(found.texts, shown, strict=True)
+            for text, yes in zip(texts, row, strict=True)
+            if yes
+        ],
+        dots=is_wide(values),
+        colours=[SKY if sure else VERMILLION for sure in found.good[shown]],
+        references=[] if is_wide(values) else [Reference(0.0, along="x")],
+        title=f"By {result.by}, in the order given; {found.note}",
+    )
+
+
+def _points(result: Family, found: Numbers) -> Curves:
+    count, ranks = found.values.shape
+    places = np.arange(1, count + 1)
+    curves = [
+        Curve(
+            places, found.values[:, j], f"λ{str(j + 1).translate(_BELOW)}" if 1 < ranks <= len(PALETTE) else "",
+            PALETTE[j % len(PALETTE)], marker="circle" if count <= 150 else "", hollow=~found.good[:, j],
+            low=found.low[:, j], high=found.high[:, j], interval="bars" if count <= 60 else "band",
+        )
+        for j in range(ranks)
+    ]  # fmt: skip
+    names = list(result.members)
+    where = f"{result.by} (1: {shorten(names[0], 20)}, {count}: {shorten(names[-1], 20)})"
+    return Curves(
+        Axis(where, limits=(0.4, count + 0.6)),
+        _axis(found.label, found.values, found.low, found.high),
+        curves,
+        title=f"By {result.by}, in the order given",
+        note=found.note,
+    )
+
+
+def _axis(label: str, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, room: bool = False) -> Axis:
+    """Return an axis for values that may span decades, of one sign or both; ``room`` leaves space for words."""
+    finite = values[np.isfinite(values)]
+    if is_wide(finite):
+        top = float(np.nanmax(np.fmax(high, finite.max())))
+        return Axis(label, "log", (finite.min() / 2, top * (30 if room else 2)))
+    sizes = np.abs(finite[finite != 0])
+    if len(sizes) and sizes.max() / sizes.min() >= 100:
+        threshold = 10.0 ** np.floor(np.log10(max(sizes.min(), sizes.max() * 1e-6)))
+        ends = [float(np.nanmin(np.fmin(low, finite.min()))), float(np.nanmax(np.fmax(high, finite.max())))]
+        words = f"{label}\nlinear within ±{threshold:g}, logarithmic beyond"
+        return symlog_axis(words, threshold, min(ends[0], 0.0), max(ends[1], 0.0))
+    if not room or not len(finite):
+        return Axis(label)
+    bottom, top = min(0.0, float(np.nanmin(low))), max(0.0, float(np.nanmax(high)))
+    span = (top - bottom) or 1.0
+    return Axis(label, limits=(bottom - 0.05 * span, top + 0.4 * span))
