@@ -24,13 +24,17 @@ OPERATORS: dict[str, tuple[str, Make]] = {
 }
 
 
-def operator(name: str, objective: ls.Objective, params: str | None = None) -> tuple[str, LinearOperator]:
-    """Return an operator by its name on the command line, of some parameters if asked, and its name in words."""
+def words_of(name: str) -> str:
+    """Return an operator's name in words; refuse a name that is none."""
     if name not in OPERATORS:
         raise InputError("there is no such operator", got=name, fix=f"use one of {', '.join(OPERATORS)}")
-    words, make = OPERATORS[name]
-    made = make(objective)
-    return words, made if params is None else made.restrict(params)
+    return OPERATORS[name][0]
+
+
+def make_operator(name: str, objective: ls.Objective, params: str | None = None) -> LinearOperator:
+    """Return an operator by its name on the command line, of some parameters if asked."""
+    made = OPERATORS[name][1](objective)
+    return made if params is None else made.restrict(params)
 
 
 def show_costs(objective: ls.Objective, products: int) -> None:

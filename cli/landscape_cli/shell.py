@@ -71,14 +71,6 @@ def plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def show(result: Any, title: str) -> None:
-    """Print a result's status and the few numbers a reader wants first."""
-    mark = "[green]✓[/green]" if result.ok else "[yellow]![/yellow]"
-    out.print(f"{mark} [bold]{title}[/bold]  {plain(result.message)}")
-    for name, text in result.summary().items():
-        out.print(f"  {name:<28} {plain(text)}")
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         out.print(f"landscape {landscape.__version__}")

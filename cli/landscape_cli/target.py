@@ -41,7 +41,7 @@ def load_objective(target: str, checkpoint: Path | None = None) -> Objective:
             fix="return ls.Objective(model, loss, data)",
         )
     if checkpoint is not None:
-        _load_weights(objective, checkpoint)
+        load_weights(objective, checkpoint)
     return objective
 
 
@@ -72,7 +72,8 @@ def _module(where: str) -> ModuleType:
         ) from error
 
 
-def _load_weights(objective: Objective, checkpoint: Path) -> None:
+def load_weights(objective: Objective, checkpoint: Path) -> None:
+    """Load ``checkpoint`` into the objective's model."""
     try:
         objective.model.load_state_dict(load_state(checkpoint))
     except RuntimeError as error:
