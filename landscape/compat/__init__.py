@@ -1,0 +1,5 @@
+"""Other libraries' interfaces on this engine: change one import."""
+
+from landscape.compat import pyhessian
+
+__all__ = ["pyhessian"]
