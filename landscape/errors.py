@@ -19,21 +19,30 @@ class LandscapeError(Exception):
         Why it matters.
     fix : str
         What to do.
+
+    Attributes
+    ----------
+    found, fix : str
+        The sentence in two parts: what was wrong, and what to do.
     """
+
+    found, fix = "", ""
 
     def __init__(self, what: str, *, got: object = None, why: str = "", fix: str) -> None:
         shown = "" if got is None else f", got {got if isinstance(got, str) else repr(got)}"
         reason = f": {why}" if why else ""
-        super().__init__(" ".join(f"{what}{shown}{reason}; {fix}.".split()))
+        self.found, self.fix = (" ".join(part.split()) for part in (f"{what}{shown}{reason}", fix))
+        super().__init__(f"{self.found}; {self.fix}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), str(self))
+        return _again, (type(self), str(self), self.found, self.fix)
 
 
-def _again(kind: type[LandscapeError], message: str) -> LandscapeError:
+def _again(kind: type[LandscapeError], message: str, found: str, fix: str) -> LandscapeError:
     """Return an error of ``kind`` with a message that is already put together, as when it crosses processes."""
     error = kind.__new__(kind)
     Exception.__init__(error, message)
+    error.found, error.fix = found, fix
     return error
 
 

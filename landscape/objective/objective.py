@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -336,9 +337,18 @@ class Objective:
         refuse_shared(self, "a choice of examples", "choose them in each process's own data")
         with self.session(grad=False):
             batches = chosen(self.batches, examples, seed)
-        other = object.__new__(Objective)
-        other.__dict__.update(self.__dict__)
-        other.batches = Batches(batches, self.device, self._dtype)
+        return self.over(batches)
+
+    def over(self, data: Any, *, dtype: torch.dtype | None = None) -> Objective:
+        """Return the same loss over other ``data``, in another precision and without autocast if ``dtype`` is given."""
+        other = copy.copy(self)
+        if dtype is not None:
+            other._dtype, other.autocast = dtype, None
+            dtypes = tuple(dtype if d.is_floating_point else d for d in self.space.dtypes)
+            other.space = replace(self.space, dtypes=dtypes)
+            other._bound = BoundLoss(self.model, self.loss, self.device, None)
+            other.pieces, other.checked = Pieces(), set()
+        other.batches = Batches(data, self.device, other._dtype)
         return other
 
     # -- before the work ------------------------------------------------------------------------------
