@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from landscape.spectra import each as each
     from landscape.spectra import eigsh as eigsh
     from landscape.spectra import spectral_density as spectral_density
+    from landscape.spectra import subspace as subspace
     from landscape.spectra import trace as trace
     from landscape.surfaces import Trajectory as Trajectory
     from landscape.surfaces import directions as directions
@@ -62,6 +63,7 @@ _PUBLIC = {
     "progress": "landscape",
     "report": "landscape.plots",
     "spectral_density": "landscape.spectra",
+    "subspace": "landscape.spectra",
     "surface": "landscape.surfaces",
     "trace": "landscape.spectra",
 }

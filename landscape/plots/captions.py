@@ -11,7 +11,7 @@ from landscape.errors import InputError
 from landscape.plots.views.eigenpairs import FEW
 from landscape.plots.views.family import plural
 from landscape.plots.views.recording import notes_of
-from landscape.results import EigenResult, Family, Projection, SpectralDensity, Surface, TraceResult
+from landscape.results import EigenResult, Family, Projection, SpectralDensity, SubspaceResult, Surface, TraceResult
 from landscape.results.base import Result, number
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
@@ -261,6 +261,20 @@ def _family(result: Family) -> str:
     )
 
 
+def _subspace(result: SubspaceResult) -> str:
+    low, high = result.chance()
+    chance = (
+        f"A random subspace of {result.k} of {result.n:,} dimensions gives {result.baseline:.3g} on average, and "
+        f"{low:.3g} to {high:.3g} in 95 % of cases."
+    )
+    if "share" in result.dataset:
+        return f"The share of a vector's squared length that lies inside a subspace: 1 when it lies within. {chance}"
+    return (
+        "How much subspaces have in common, the mean squared cosine of their principal angles: 1 when they are the "
+        f"same, 0 when they are orthogonal. {chance}"
+    )
+
+
 _WORDS: dict[str, Callable[[Any], str]] = {
     "conflict": _conflict,
     "density": _density,
@@ -269,6 +283,7 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "gradients": _gradients,
     "projection": _projection,
     "recording": _recording,
+    "subspace": _subspace,
     "surface": _surface,
     "trace": _trace,
 }

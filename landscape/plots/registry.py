@@ -22,6 +22,7 @@ VIEWS = {
     "gradients": "landscape.plots.views.gradients:gradients",
     "projection": "landscape.plots.views.projection:projection",
     "recording": "landscape.plots.views.recording:recording",
+    "subspace": "landscape.plots.views.subspace:subspace",
     "surface": "landscape.plots.views.surface:surface",
     "trace": "landscape.plots.views.trace:trace",
 }

@@ -116,6 +116,7 @@ class Matrix:
     note: str = ""
     axis: str = ""  # what the names on both axes are
     compact: bool = False  # one small panel among others: its colour bar stays within the panel
+    ramp: str = "diverging"
 
 
 @dataclass(frozen=True)

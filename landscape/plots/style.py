@@ -22,7 +22,12 @@ _DIVERGING = "#840924 #bd2d35 #dd7059 #f5ac8b #fdddcb #f7f6f6 #d4e6f1 #9bc9e0 #5
 _STEPS = "#ffeea3 #fedd7e #febd57 #fd9c42 #fd6e33 #f33b25 #da141e #b60026 #800026"
 STEPS = tuple(_STEPS.split(" "))
 
-RAMPS = {"sequential": tuple(_SEQUENTIAL.split(" ")), "diverging": tuple(_DIVERGING.split(" ")), "steps": STEPS}
+RAMPS = {
+    "sequential": tuple(_SEQUENTIAL.split(" ")),
+    "diverging": tuple(_DIVERGING.split(" ")),
+    "share": tuple(_DIVERGING.split(" ")[5:]),  # from nothing to all of it
+    "steps": STEPS,
+}
 
 #: Font sizes in points.
 TITLE, SUBTITLE, LABEL, SMALL = 13.0, 9.5, 10.0, 8.5

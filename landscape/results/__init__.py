@@ -7,6 +7,7 @@ from landscape.results.family import Family
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
 from landscape.results.store import load
+from landscape.results.subspace import SubspaceResult
 from landscape.results.surfaces import Projection, Surface
 from landscape.results.trace import TraceResult
 
@@ -19,6 +20,7 @@ __all__ = [
     "Recording",
     "Result",
     "SpectralDensity",
+    "SubspaceResult",
     "Surface",
     "TraceResult",
     "load",

@@ -6,6 +6,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -53,6 +54,19 @@ class Cost:
 def _cuda() -> Any:
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+_OWN = ("versions", "created", "seconds", "peak_bytes", "matvecs")
+
+
+def shared(results: Iterable[Any]) -> dict[str, Any]:
+    """Return the facts that all results have in common, apart from what each of them cost."""
+    facts = [result.provenance for result in results]
+    return {
+        key: value
+        for key, value in facts[0].items()
+        if key not in _OWN and all(key in other and other[key] == value for other in facts)
+    }
 
 
 def collect(cost: Cost | None = None, **facts: Any) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Questions asked of a symmetric operator: eigenpairs, trace, spectral density."""
 
+from landscape.spectra import subspace
 from landscape.spectra.density import spectral_density
 from landscape.spectra.each import each
 from landscape.spectra.eigsh import eigsh
 from landscape.spectra.trace import trace
 
-__all__ = ["each", "eigsh", "spectral_density", "trace"]
+__all__ = ["each", "eigsh", "spectral_density", "subspace", "trace"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from landscape.errors import InputError
 from landscape.progress import Bar
 from landscape.results import Family, Result
 from landscape.results.partial import check_target
-from landscape.results.provenance import Cost, collect
+from landscape.results.provenance import Cost, collect, shared
 
 
 def each(
@@ -72,7 +72,7 @@ def each(
         by=by,
         message=f"stopped by Ctrl-C after {len(found)} of {len(named)}" if interrupted else "",
         interrupted=interrupted,
-        provenance=collect(cost, question=name, **_shared(found)),
+        provenance=collect(cost, question=name, **shared(found.values())),
     )
     if target is not None:
         family.save(target)
@@ -81,14 +81,3 @@ def each(
 
 def _is_maker(operator: Any) -> bool:
     return callable(operator) and not hasattr(operator, "shape")
-
-
-def _shared(found: Mapping[str, Result]) -> dict[str, Any]:
-    """Return the facts that all members have in common."""
-    facts = [result.provenance for result in found.values()]
-    own = ("versions", "created", "seconds", "peak_bytes", "matvecs")
-    return {
-        key: value
-        for key, value in facts[0].items()
-        if key not in own and all(key in other and other[key] == value for other in facts)
-    }

@@ -12,6 +12,7 @@ from landscape.results import (
     Projection,
     Recording,
     SpectralDensity,
+    SubspaceResult,
     Surface,
     TraceResult,
 )
@@ -149,6 +150,27 @@ def recording(steps=310):
     return Recording.from_lines({"status": "complete", "provenance": ORIGIN, "labels": labels}, recording_lines(steps))
 
 
+def overlaps(count=4, k=3, pair=False):
+    times = np.linspace(0, 0.7, count)
+    angles = np.arange(1, k + 1) * (np.subtract.outer(times, times)[..., None] if not pair else 0.3)
+    cosines, dims = np.cos(angles), () if pair else ("row", "column")
+    names = [f"step {100 * i}" for i in range(count)]
+    return SubspaceResult.make(
+        {"overlap": (dims, (cosines**2).mean(-1)), "cosines": ((*dims, "angle"), cosines)},
+        {"angle": np.arange(k)} if pair else {"angle": np.arange(k), "row": names, "column": names},
+        n=1000, k=k, status="complete", message="", provenance=ORIGIN,
+    )  # fmt: skip
+
+
+def shares(count=2, k=5):
+    cumulative = np.cumsum(np.random.default_rng(3).dirichlet(np.ones(k + 1), count)[:, :k], axis=1)
+    return SubspaceResult.make(
+        {"share": ("vector", cumulative[:, -1]), "cumulative": (("vector", "direction"), cumulative)},
+        {"direction": np.arange(1, k + 1), "vector": [f"gradient {i}" for i in range(count)]},
+        n=1000, k=k, status="complete", message="", provenance=ORIGIN,
+    )  # fmt: skip
+
+
 #: kind -> a result of it, made anew each time
 EVERY = {
     "conflict": conflict,
@@ -158,6 +180,7 @@ EVERY = {
     "gradients": gradients,
     "projection": projection,
     "recording": recording,
+    "subspace": overlaps,
     "surface": plane,
     "trace": trace,
 }

@@ -114,6 +114,23 @@ def conflict() -> results.GradientConflict:
     )
 
 
+def subspace() -> results.SubspaceResult:
+    cosines = np.array([[[1.0, 1.0], [0.9, NAN]], [[0.9, 0.2], [1.0, 1.0]]])
+    return results.SubspaceResult.make(
+        {"overlap": (("row", "column"), (cosines**2).mean(-1)), "cosines": (("row", "column", "angle"), cosines),
+         "undetermined_row": ("row", [NAN, 1e-3])},
+        {"angle": [0, 1], "row": ["früh", "late"], "column": ["früh", "late"]},
+        n=9, k=2, status="not converged", **COMMON,
+    )  # fmt: skip
+
+
+def share() -> results.SubspaceResult:
+    return results.SubspaceResult.make(
+        {"share": ((), 0.25), "cumulative": ("direction", [0.125, 0.25]), "undetermined": ((), 1e-3)},
+        {"direction": [1, 2]}, n=9, k=2, status="complete", **COMMON,
+    )  # fmt: skip
+
+
 def recording() -> results.Recording:
     header = {"status": "complete", "message": "done", "provenance": FACTS, "optimizer": "SGD", "rate": NAN}
     return results.Recording.from_lines(header, LINES)
@@ -140,6 +157,8 @@ MADE: dict[str, Callable[[], Result]] = {
     "trace of one probe": lambda: trace(1),
     "density": density,
     "family": family,
+    "share of one vector": share,
+    "subspace": subspace,
     "surface": surface,
     "line": lambda: surface(flat=False),
     "projection": projection,

@@ -173,7 +173,7 @@ def bars(axes: Axes, panel: Bars) -> None:
     set_axis(axes, "x", panel.axis)
     keep = np.isfinite(panel.low) & np.isfinite(panel.high)
     if panel.dots:
-        axes.plot(panel.values, rows, linestyle="", marker="o", markersize=5, color=style.BLUE)
+        axes.scatter(panel.values, rows, s=25, color=panel.colours or style.BLUE, zorder=3)
     else:
         axes.barh(rows, panel.values, height=0.62, color=panel.colours or style.SKY)
     axes.hlines(rows[keep], panel.low[keep], panel.high[keep], color=style.INK, linewidth=1.1)

@@ -169,7 +169,7 @@ def matrix(axes: Axes, panel: Matrix) -> None:
     dress(axes, grid=False)
     shown = np.ma.masked_where(panel.greyed, panel.values)
     axes.set_facecolor("#D9D9D9")
-    image = axes.imshow(shown, cmap=ramp("diverging"), vmin=panel.low, vmax=panel.high, aspect="equal")
+    image = axes.imshow(shown, cmap=ramp(panel.ramp), vmin=panel.low, vmax=panel.high, aspect="equal")
     count_rows, count_columns = panel.values.shape
     longest = max(map(len, panel.columns))
     turn = 0 if longest * count_columns < 36 or (panel.axis and longest <= 2) else 90 if panel.compact else 40

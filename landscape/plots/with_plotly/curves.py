@@ -185,19 +185,20 @@ def bars(figure: go.Figure, place: Place, panel: Bars) -> None:
     set_axis(figure, place, "x", panel.axis, panel.values)
     names = {float(row): name for row, name in enumerate(panel.names)}
     set_axis(figure, place, "y", Axis(limits=(len(rows) - 0.4, -0.6), ticks=names))
-    known = np.isfinite(panel.low) & np.isfinite(panel.high)
+    values, low, high = (panel.axis.place(part) for part in (panel.values, panel.low, panel.high))
+    known = np.isfinite(low) & np.isfinite(high)
     errors = {
-        "type": "data", "symmetric": False, "array": np.where(known, panel.high - panel.values, 0.0),
-        "arrayminus": np.where(known, panel.values - panel.low, 0.0), "thickness": 1.3, "width": 0,
+        "type": "data", "symmetric": False, "array": np.where(known, high - values, 0.0),
+        "arrayminus": np.where(known, values - low, 0.0), "thickness": 1.3, "width": 0,
         "visible": bool(known.any()), "color": style.MUTED,
     }  # fmt: skip
     common: dict[str, Any] = {
-        "x": panel.values, "y": rows, "error_x": errors, "showlegend": False, "xaxis": place.x, "yaxis": place.y,
-        "customdata": [plain(name) for name in panel.names],
-        "hovertemplate": "%{customdata}: %{x:.5g}<extra></extra>",
+        "x": values, "y": rows, "error_x": errors, "showlegend": False, "xaxis": place.x, "yaxis": place.y,
+        "customdata": [f"{plain(name)}: {value:.5g}" for name, value in zip(panel.names, panel.values, strict=True)],
+        "hovertemplate": "%{customdata}<extra></extra>",
     }  # fmt: skip
     if panel.dots:
-        figure.add_trace(go.Scatter(mode="markers", marker={"color": style.BLUE, "size": 8}, **common))
+        figure.add_trace(go.Scatter(mode="markers", marker={"color": panel.colours or style.BLUE, "size": 8}, **common))
     else:
         figure.add_trace(
             go.Bar(
@@ -210,7 +211,7 @@ def bars(figure: go.Figure, place: Place, panel: Bars) -> None:
     for reference in panel.references:
         refer(figure, place, reference, panel.axis)
     if panel.texts:
-        ends = np.fmax(np.fmax(panel.values, np.where(known, panel.high, -np.inf)), 0.0)
+        ends = np.fmax(np.fmax(values, np.where(known, high, -np.inf)), 0.0)
         words = [f" {plain(text)}" for text in panel.texts]
         figure.add_trace(
             go.Scatter(

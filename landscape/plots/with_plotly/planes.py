@@ -211,7 +211,7 @@ def matrix(figure: go.Figure, place: Place, panel: Matrix) -> None:
     figure.add_trace(
         go.Heatmap(
             z=np.where(panel.greyed, np.nan, panel.values), zmin=panel.low, zmax=panel.high,
-            colorscale=ramp("diverging"), text=np.where(panel.greyed, "", words),
+            colorscale=ramp(panel.ramp), text=np.where(panel.greyed, "", words),
             texttemplate="%{text}" if panel.show_numbers else None, textfont={"size": SMALL}, customdata=names,
             hovertemplate="%{customdata}: %{z:.3f}<extra></extra>", colorbar=_bar(figure, place, panel), **on,
         )

@@ -1,0 +1,116 @@
+"""Overlaps of subspaces, and shares of vectors inside one, beside what chance gives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from landscape.plots.scales import Axis, text
+from landscape.plots.sheets import Bars, Curve, Curves, Matrix, Panel, Reference, Sheet
+from landscape.plots.style import BLUE, GREEN, MUTED, PALETTE, check_size
+from landscape.plots.titles import heading, shorten
+from landscape.results import SubspaceResult
+
+_MOST_NUMBERS, _MOST_CURVES = 10, 6
+
+
+def subspace(result: SubspaceResult, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:
+    """Draw a matrix of overlaps, the principal angles of one pair, or shares inside the first directions."""
+    dims = f"{result.k} of {result.n:,} dimensions"
+    if "share" in result.dataset:
+        panels, what = _shares(result), f"Share inside a subspace of {dims}"
+    elif np.ndim(result.overlap) == 0:
+        panels, what = [_angles(result)], f"Overlap {text(float(result.overlap))} of two subspaces of {dims}"
+    else:
+        panels, what = _overlaps(result), f"Overlap of subspaces of {dims}"
+    default = (5.6 * len(panels) + 1.0, 4.6)
+    return Sheet(*heading(result, what, title), [[*panels]], check_size(size, default))
+
+
+def _by_chance(result: SubspaceResult) -> str:
+    low, high = result.chance()
+    return f"chance: {text(result.baseline)} ({text(low)} to {text(high)})"
+
+
+def _angles(result: SubspaceResult) -> Panel:
+    cosines = np.atleast_1d(result.cosines)
+    names = [f"{angle:.1f}°" for angle in np.degrees(np.arccos(cosines))]
+    nothing = np.full(len(cosines), np.nan)
+    return Bars(
+        names,
+        cosines**2,
+        nothing,
+        nothing,
+        Axis(f"squared cosine of each principal angle\n{_by_chance(result)}", limits=(0.0, 1.02)),
+        references=[Reference(float(result.overlap), "overlap", along="x")],
+        title="Principal angles",
+    )
+
+
+def _overlaps(result: SubspaceResult) -> list[Panel | None]:
+    """Return the matrix of all pairs, and along a sequence the overlap with the first and with the one before."""
+    values = np.asarray(result.overlap)
+    sides = [
+        [str(name) for name in result.dataset[dim].to_numpy()] if dim in result.dataset["overlap"].dims else [""]
+        for dim in ("row", "column")
+    ]
+    table = values.reshape(len(sides[0]), len(sides[1]))
+    rows, columns = ([shorten(name, 18) for name in side] for side in sides)
+    blank = np.zeros(table.shape, bool)
+    matrix = Matrix(table, rows, columns, 0.0, 1.0, "overlap Tr(PₐP_b)/k", blank, blank,
+                    max(table.shape) <= _MOST_NUMBERS, "All pairs", _by_chance(result), ramp="share")  # fmt: skip
+    if sides[0] != sides[1] or len(rows) < 3:
+        return [matrix]
+    places = np.arange(1, len(rows) + 1)
+    marker = "circle" if len(rows) <= 60 else ""
+    low, high = result.chance()
+    chance = Curve(
+        places[[0, -1]], np.full(2, result.baseline), "chance, 95 % of it", MUTED, line="dash",
+        low=np.full(2, low), high=np.full(2, high),
+    )  # fmt: skip
+    along = Curves(
+        Axis(f"1: {rows[0]}, {len(rows)}: {rows[-1]}", limits=(0.6, len(rows) + 0.4)),
+        Axis("overlap", limits=(-0.03, 1.03)),
+        [
+            Curve(places, table[0], "with the first", BLUE, marker=marker),
+            Curve(places[1:], np.diagonal(table, 1), "with the one before", GREEN, marker=marker),
+            chance,
+        ],
+        title="In the order given",
+    )
+    return [matrix, along]
+
+
+def _shares(result: SubspaceResult) -> list[Panel | None]:
+    """Return shares inside the first directions, and of many vectors in their order the share inside all."""
+    cumulative = np.atleast_2d(result.cumulative)
+    names = [str(n) for n in result.dataset["vector"].to_numpy()] if "vector" in result.dataset.coords else [""]
+    places = np.arange(1, result.k + 1)
+    chosen = np.unique(np.linspace(0, len(names) - 1, _MOST_CURVES).round().astype(int))
+    marker = "circle" if result.k <= 40 else ""
+    curves = [
+        Curve(places, cumulative[i], shorten(names[i], 20), PALETTE[j % len(PALETTE)], marker=marker)
+        for j, i in enumerate(chosen)
+    ]
+    curves.append(Curve(places, places / result.n, "chance", MUTED, line="dash"))
+    inside = Curves(
+        Axis("number of directions", limits=(0.6, result.k + 0.4)),
+        Axis("share of |g|² inside them", limits=(-0.03, 1.03)),
+        curves,
+        title="Inside the first directions",
+        note=_by_chance(result),
+    )
+    if len(names) <= _MOST_CURVES:
+        return [inside]
+    low, high = result.chance()
+    order = np.arange(1, len(names) + 1)
+    along = Curves(
+        Axis(f"1: {shorten(names[0], 20)}, {len(names)}: {shorten(names[-1], 20)}"),
+        Axis(f"share inside all {result.k}", limits=(-0.03, 1.03)),
+        [
+            Curve(order, cumulative[:, -1], "", BLUE, marker="circle" if len(order) <= 60 else ""),
+            Curve(order[[0, -1]], np.full(2, result.baseline), "chance, 95 % of it", MUTED, line="dash",
+                  low=np.full(2, low), high=np.full(2, high)),
+        ],
+        title="In the order given",
+    )  # fmt: skip
+    return [inside, along]
