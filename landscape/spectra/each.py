@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from landscape.errors import InputError
+import numpy as np
+
+from landscape.errors import InputError, LandscapeError
 from landscape.progress import Bar
-from landscape.results import Family, Result
-from landscape.results.partial import check_target
+from landscape.results import Family, Result, load
+from landscape.results.partial import Partial
 from landscape.results.provenance import Cost, collect, shared
+from landscape.seeds import rademacher
+from landscape.spectra.operators import Operator
+
+_SAME = 1e4  # multiples of rounding by which a repeated product may differ: sums on an accelerator vary in order
 
 
 def each(
@@ -34,7 +41,8 @@ def each(
     by : str
         What the names are of, in one word for titles: ``"layer"``, ``"class"``, ``"checkpoint"``.
     out : path, optional
-        Write the family there (``.nc``).
+        Write the family there (``.nc``). The answers so far are kept in a folder beside it while the work
+        runs; after an interruption the same call goes on where it stopped.
     overwrite : bool
         Replace ``out`` if it is there.
     **options
@@ -44,39 +52,92 @@ def each(
     Returns
     -------
     Family
-        After Ctrl-C, the answers so far.
+        After Ctrl-C, the answers so far, with status ``"interrupted"``.
+
+    Notes
+    -----
+    As many products as the questions take, and with ``out`` one more for each operator, by which a later call
+    sees that it is the same.
     """
     named = dict(operators.items()) if hasattr(operators, "items") else {}
     if not named:
         raise InputError("each needs operators by name", got=type(operators).__name__,
                          fix="pass a dictionary, or H.blocks()")  # fmt: skip
-    target = check_target(out, overwrite)
-    found: dict[str, Result] = {}
-    interrupted = False
     name = getattr(question, "__name__", "question")
+    key = {"question": name, "by": by, "names": list(map(str, named)), **options}
+    kept = _Kept(out, key, overwrite=overwrite)
+    found: dict[str, Result] = {}
+    interrupted, done = False, 0
     with Cost() as cost, Bar(f"{name} by {by}", total=len(named)) as bar:
-        for key, operator in named.items():
-            made = operator() if _is_maker(operator) else operator
+        for index, (one, operator) in enumerate(named.items()):
             try:
-                found[str(key)] = question(made, **options)
+                made = operator() if _is_maker(operator) else operator
+                found[str(one)] = kept.ask(index, question, made, options)
             except KeyboardInterrupt:
                 if not found:
                     raise
                 interrupted = True
-            if interrupted or found[str(key)].status == "interrupted":
-                interrupted = True
                 break
-            bar.advance(1, note=str(key))
+            except LandscapeError as error:
+                error.add_note(f"{by} {one}")
+                raise
+            interrupted = found[str(one)].status == "interrupted"
+            if interrupted:
+                break
+            done += 1
+            bar.advance(1, note=str(one))
     family = Family.make(
         found,
         by=by,
-        message=f"stopped by Ctrl-C after {len(found)} of {len(named)}" if interrupted else "",
+        message=f"stopped by Ctrl-C after {done} of {len(named)}; the same call with out= goes on from here"
+        if interrupted
+        else "",
         interrupted=interrupted,
         provenance=collect(cost, question=name, **shared(found.values())),
     )
-    if target is not None:
-        family.save(target)
+    if not interrupted:
+        kept.finish(family)
     return family
+
+
+class _Kept:
+    """The answers so far: each in a file of its own, in a folder beside ``out`` until the family is whole."""
+
+    def __init__(self, out: str | Path | None, key: Mapping[str, Any], *, overwrite: bool) -> None:
+        self.partial = Partial(out, key, overwrite=overwrite)
+        self.folder = None if self.partial.path is None else self.partial.path.with_suffix("")
+        self.marks = {int(index): mark for index, mark in self.partial.found.items()}
+        if self.folder is not None and not self.marks:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ask(self, index: int, question: Callable[..., Result], operator: Any, options: Mapping[str, Any]) -> Result:
+        """Return the answer that is there, or ask, going on where an earlier call stopped."""
+        if self.folder is None:
+            return question(operator, **options)
+        self.folder.mkdir(exist_ok=True)
+        place, unfinished = self.folder / f"{index}.nc", self.folder / f".{index}.partial.npz"
+        mark, known = _mark(operator), self.marks.get(index)
+        if known is None or np.abs(known[:2] - mark[:2]).max() > mark[2]:
+            for stale in (place, unfinished):
+                stale.unlink(missing_ok=True)
+            self.marks[index] = mark
+            self.partial.save(lambda: {str(i): kept for i, kept in self.marks.items()}, now=True)
+        return load(place) if place.exists() else question(operator, out=place, **options)
+
+    def finish(self, family: Family) -> None:
+        """Write the family and remove what was kept."""
+        self.partial.finish(family)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _mark(source: Any) -> np.ndarray:
+    """Return two numbers by which an operator is known again, and by how much they may differ."""
+    operator = Operator(source)
+    probe = rademacher(operator.n, 0, 0, dtype=operator.dtype, device=operator.device) / operator.n**0.5
+    product = (operator @ probe[:, None])[:, 0]
+    size = operator.norm(product)
+    return np.array([operator.dot(probe, product), size, _SAME * operator.eps * size])
 
 
 def _is_maker(operator: Any) -> bool:
