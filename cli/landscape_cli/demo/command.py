@@ -14,6 +14,7 @@ import typer
 import landscape as ls
 from landscape.errors import FileError
 from landscape.progress import Bar
+from landscape_cli.commands.options import OUT
 from landscape_cli.demo.data import arrays, digits
 from landscape_cli.demo.settings import Settings
 from landscape_cli.demo.study import Study
@@ -25,7 +26,7 @@ OURS = (MARK, "report.html", "run-*", "*.nc", ".*.partial.npz", "*.png")
 
 @command
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where everything is written.")] = Path("runs/demo"),
+    folder: Annotated[Path, typer.Option(*OUT, help="Where everything is written.")] = Path("runs/demo"),
     data: Annotated[Path | None, typer.Option(help="Image arrays, .npz, instead of the handwritten digits.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller networks and grids.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in the folder.")] = False,
@@ -47,6 +48,8 @@ def demo(
     if not study.finished:
         out.print(f"stopped by Ctrl-C before anything was finished; {folder}/ holds the settings only")
         raise typer.Exit(INTERRUPTED)
+    if stopped:
+        out.print("stopped by Ctrl-C; drawing what was finished, which takes some seconds (Ctrl-C again leaves it out)")
     line = "landscape demo" + (" --quick" if quick else "") + (f" --data {data}" if data is not None else "")
     try:
         pictures = _pictures(study, folder)
@@ -62,7 +65,7 @@ def demo(
         raise typer.Exit(INTERRUPTED) from None
     out.print(f"  {time.monotonic() - began:5.0f} s  {len(pictures)} pictures and the report")
     if stopped:
-        out.print(f"stopped by Ctrl-C; what was finished is in {folder}/ and in {folder / 'report.html'}")
+        out.print(f"what was finished is in {folder}/ and in {folder / 'report.html'}")
         raise typer.Exit(INTERRUPTED)
     out.print(f"open [bold]{folder / 'report.html'}[/bold] in a browser")
 
