@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from scipy.special import ndtr
 
 from landscape.errors import InputError
-from landscape.results.base import Result, check_level, host, number
+from landscape.results.atoms import Atoms, separate
+from landscape.results.base import Result, host, number
+from landscape.results.outliers import BELOW, Outliers, count_outliers
+from landscape.results.quadrature import Means, means
+
+EVEN = 12**-0.5  # standard deviation of mass spread evenly over a stretch, in lengths of the stretch
 
 
 class SpectralDensity(Result):
@@ -17,8 +21,8 @@ class SpectralDensity(Result):
 
     ``nodes`` and ``weights`` (probes, steps) are one Gauss quadrature per probe: the weights of each
     probe sum to 1 and its moments are exact to degree 2·steps-1 for that probe. Nodes are not
-    eigenvalues. ``widths`` says how far from its node the mass may sit: the Ritz residual, at most the
-    gap to the neighbouring nodes.
+    eigenvalues, save those that have become ``atoms``: each is one eigenvalue, of share 1/n exactly. What is left of
+    the probes' weights has the other eigenvalues' share. All of it follows from what the file holds.
     """
 
     kind = "density"
@@ -28,31 +32,37 @@ class SpectralDensity(Result):
         cls,
         nodes: Any,
         weights: Any,
-        widths: Any,
+        residuals: Any,
+        crossed: Any = None,
         *,
         n: int,
         matvecs: int,
         status: str,
         message: str,
         provenance: dict[str, Any],
+        eps: float = float(np.finfo(np.float64).eps),
     ) -> SpectralDensity:
-        """Label the quadratures; rows of unequal length end in NaN nodes of weight 0."""
+        """Label the quadratures; rows of unequal length end in NaN nodes of weight 0.
+
+        ``residuals`` are those of the Ritz pairs. ``crossed`` is the squared overlap of each Ritz vector with the unit
+        start vector of the probe before (of the second one, for the first). ``eps`` is the vectors' rounding unit.
+        """
         shape = ("probe", "step")
+        crossed = np.full(np.shape(nodes), np.nan) if crossed is None else crossed
+        units = {"units": "loss / parameter²"}
         return cls._build(
             {
-                "nodes": (
-                    shape,
-                    host(nodes, np.float64),
-                    {"long_name": "eigenvalue", "units": "loss / parameter²"},
-                ),
+                "nodes": (shape, host(nodes, np.float64), {"long_name": "eigenvalue", **units}),
                 "weights": (shape, host(weights, np.float64), {"long_name": "share of the eigenvalues"}),
-                "widths": (shape, host(widths, np.float64), {"long_name": "smoothing width of the node"}),
+                "residuals": (shape, host(residuals, np.float64), {"long_name": "|Av - λv| of the Ritz pair"}),
+                "crossed": (shape, host(crossed, np.float64), {"long_name": "weight in the start of another probe"}),
             },
             status=status,
             message=message,
             provenance=provenance,
             n=n,
             matvecs=matvecs,
+            eps=eps,
         )
 
     @property
@@ -66,9 +76,18 @@ class SpectralDensity(Result):
         return self.dataset["weights"].to_numpy()
 
     @property
+    def residuals(self) -> np.ndarray:
+        """Norm |Av - λv| of each node's Ritz vector v, in units of the eigenvalues."""
+        return self.dataset["residuals"].to_numpy()
+
+    @property
     def widths(self) -> np.ndarray:
-        """Smoothing width of each node, in units of the eigenvalues."""
-        return self.dataset["widths"].to_numpy()
+        """How far from its node the mass may sit: the residual, at most the mean gap to the neighbouring nodes."""
+        nodes = self.nodes
+        gaps = np.zeros_like(nodes) if nodes.shape[1] < 2 else np.gradient(nodes, axis=1)
+        last = np.isnan(gaps) & ~np.isnan(nodes)  # beside the NaN that end a row
+        gaps[last] = (nodes - np.roll(nodes, 1, axis=1))[last]
+        return np.minimum(self.residuals, np.where(np.isnan(gaps), 0.0, gaps))
 
     @property
     def n(self) -> int:
@@ -76,9 +95,29 @@ class SpectralDensity(Result):
         return int(self.dataset.attrs["n"])
 
     @property
+    def probes(self) -> int:
+        """The number of random vectors."""
+        return int(self.dataset.sizes["probe"])
+
+    @property
     def matvecs(self) -> int:
         """Operator products used."""
         return int(self.dataset.attrs["matvecs"])
+
+    @property
+    def atoms(self) -> Atoms:
+        """Single eigenvalues that every probe has resolved, ascending, with their errors."""
+        return self._separated[0]
+
+    @property
+    def _separated(self) -> tuple[Atoms, np.ndarray]:
+        if "separated" not in self._cache:
+            stored = self.dataset
+            self._cache["separated"] = separate(
+                self.nodes, self.weights, self.residuals, stored["crossed"].to_numpy(), self.n, stored.attrs["eps"]
+            )
+        found: tuple[Atoms, np.ndarray] = self._cache["separated"]
+        return found
 
     def grid(self, points: int = 400) -> np.ndarray:
         """Return an even grid that covers every node with a margin."""
@@ -86,21 +125,16 @@ class SpectralDensity(Result):
         margin = 0.05 * (high - low) or max(abs(high), 1.0) * 0.05
         return np.linspace(low - margin, high + margin, points)
 
-    def _cdf_by_probe(self, grid: np.ndarray, width: float | None) -> np.ndarray:
-        """Return (probes, grid): the share of eigenvalues at or below each grid value."""
-        nodes = np.nan_to_num(self.nodes)[:, None, :]
-        distance = np.asarray(grid, float)[None, :, None] - nodes
-        if width == 0:
-            below = (distance >= 0).astype(float)
-        else:
-            scale = self.widths[:, None, :] if width is None else np.full_like(nodes, width)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                below = np.where(scale > 0, ndtr(distance / scale), distance >= 0)
-        return np.einsum("pgs,ps->pg", below, self.weights)
+    # -- curves -------------------------------------------------------------------------------------
 
-    def cdf(self, grid: Any, *, width: float | None = 0.0) -> np.ndarray:
-        """Return the share of eigenvalues at or below each value of ``grid``; no smoothing by default."""
-        return self._cdf_by_probe(np.asarray(grid, float), width).mean(axis=0)
+    def cdf(self, grid: Any, *, width: float | None = None) -> np.ndarray:
+        """Return the share of eigenvalues at or below each value of ``grid``.
+
+        It needs no bandwidth: the share at a node is known to within the node's weight, and there and around it the
+        share rises over the node's own stretch. With ``width=0`` each node is a step; a positive ``width`` smooths
+        everything with a Gaussian.
+        """
+        return np.clip(self._shares(np.asarray(grid, float), width).values, 0.0, 1.0)
 
     def density(self, grid: Any, *, width: float | None = None) -> np.ndarray:
         """Return the density at each value of ``grid`` (per unit of eigenvalue; integrates to 1).
@@ -110,53 +144,111 @@ class SpectralDensity(Result):
         grid : array, shape (g,)
             Increasing eigenvalues, at least 2.
         width : float, optional
-            One Gaussian smoothing width for every node, in units of the eigenvalues. By default each
-            node has its own (see ``widths``), so that bulk and outliers are both resolved.
+            One Gaussian smoothing width for everything, in units of the eigenvalues. By default each node has its own
+            (see ``widths``) and atoms have none, so that bulk and outliers are both resolved.
 
         Notes
         -----
         The mass between neighbouring grid midpoints is exact, so no peak can fall between two points.
         """
-        return self._density_by_probe(grid, width).mean(axis=0)
-
-    def _density_by_probe(self, grid: Any, width: float | None) -> np.ndarray:
-        centers = np.asarray(grid, float)
-        if centers.ndim != 1 or len(centers) < 2 or np.any(np.diff(centers) <= 0):
-            raise InputError(
-                "grid must hold at least two increasing eigenvalues",
-                got=f"shape {centers.shape}",
-                fix="pass sd.grid() or numpy.linspace(low, high, points)",
-            )
-        middles = (centers[1:] + centers[:-1]) / 2
-        edges = np.concatenate([[2 * centers[0] - middles[0]], middles, [2 * centers[-1] - middles[-1]]])
-        return np.diff(self._cdf_by_probe(edges, width), axis=1) / np.diff(edges)
+        return self._heights(grid, width).values
 
     def bands(
         self, grid: Any, *, level: float = 0.95, cumulative: bool = False, width: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pointwise interval of the density (or of the cdf) over probes, by Student's t."""
-        check_level(level)
-        if cumulative:
-            samples = self._cdf_by_probe(np.asarray(grid, float), 0.0 if width is None else width)
-        else:
-            samples = self._density_by_probe(grid, width)
-        count = len(samples)
-        mean = samples.mean(axis=0)
-        if count < 2:
-            return np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-        half = stats.t.ppf(0.5 + level / 2, count - 1) * samples.std(axis=0, ddof=1) / count**0.5
-        return np.maximum(mean - half, 0.0), mean + half
+        """Return the pointwise interval of the density, or of the cdf, over draws of the probes; NaN for one probe.
 
-    def moment(self, degree: int) -> float:
-        """Return the mean over eigenvalues of λ^degree (exact for the probes up to degree 2·steps-1)."""
-        return float(np.einsum("ps,ps->", np.nan_to_num(self.nodes) ** degree, self.weights) / len(self.nodes))
+        It holds the truth smoothed with the same ``width``; what smoothing, and too few steps, change is not in it.
+        """
+        found = self._shares(np.asarray(grid, float), width) if cumulative else self._heights(grid, width)
+        low, high = found.interval(level)
+        return np.clip(low, 0.0, 1.0 if cumulative else None), np.clip(high, None, 1.0 if cumulative else None)
+
+    def moment(self, degree: int, *, atoms: bool = True) -> float:
+        """Return the mean of λ^degree over the eigenvalues, in a probe exact up to degree 2·steps-1.
+
+        Atoms enter with their exact share, which takes most of the variance away; with ``atoms=False`` it is the
+        plain mean of vᵀA^degree v over probes, n times which is Hutchinson's estimate for degree 1.
+        """
+        if not atoms:
+            return float(np.einsum("ps,ps->", np.nan_to_num(self.nodes) ** degree, self.weights) / self.probes)
+        return float(self._moments(degree).values[0])
+
+    def moment_stderr(self, degree: int) -> float:
+        """Return the standard error of :meth:`moment`; NaN for one probe."""
+        return float(self._moments(degree).stderr[0])
+
+    def moment_interval(self, degree: int, level: float = 0.95) -> tuple[float, float]:
+        """Return the interval of :meth:`moment` over draws of the probes; NaN for one probe."""
+        low, high = self._moments(degree).interval(level)
+        return float(low[0]), float(high[0])
+
+    def _moments(self, degree: int) -> Means:
+        return self._means(np.nan_to_num(self.nodes)[..., None] ** degree, self.atoms.values[:, None] ** degree)
+
+    def _shares(self, grid: np.ndarray, width: float | None) -> Means:
+        return self._means(*self._below(grid, width, EVEN), shares=not width)
+
+    def _heights(self, grid: Any, width: float | None) -> Means:
+        edges = _edges(grid)
+        below = self._below(edges, width, 1.0)
+        return self._means(*(np.diff(part, axis=-1) / np.diff(edges) for part in below))
+
+    def _means(self, values: np.ndarray, fixed: np.ndarray, *, shares: bool = False) -> Means:
+        return means(values, self._separated[1], fixed, self.n, shares=shares)
+
+    def _below(self, grid: np.ndarray, width: float | None, own: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return which part of each node (probes, steps, g) and of each atom (k, g) lies at or below each value."""
+        nodes = np.nan_to_num(self.nodes)
+        widths = self.widths * own if width is None else np.full_like(nodes, width)
+        values = self.atoms.values
+        return _parts(grid, nodes, np.nan_to_num(widths)), _parts(grid, values, np.full_like(values, width or 0.0))
+
+    # -- counts ---------------------------------------------------------------------------------------
+
+    def outliers(self, end: str = "upper") -> Outliers:
+        """Return how many eigenvalues stand apart at one end, by the rule of ``landscape.results.outliers``.
+
+        Atoms count as they are; the others' order is read off their cumulative share.
+        """
+        rest, nodes, known = self._separated[1], self.nodes, self.atoms.values
+        keep, left = rest > 0, self.n - len(known)
+        order = np.argsort(nodes[keep] if end == "lower" else -nodes[keep], kind="stable")
+        places, shares = nodes[keep][order], rest[keep][order] / self.probes
+        most = min(BELOW + 1 + len(known), self.n)
+        ranks = (np.arange(min(left, most)) + 0.5) / max(left, 1)
+        following = np.interp(ranks, np.cumsum(shares) - shares / 2, places) if left else places
+        values = np.sort(np.concatenate([known, following]))
+        return count_outliers(values[:most] if end == "lower" else values[-most:], end)
 
     def summary(self) -> dict[str, str]:
-        """Return the range, the mean and the share of negative eigenvalues."""
-        zero = self._cdf_by_probe(np.array([0.0]), 0.0)[:, 0]
-        error = zero.std(ddof=1) / len(zero) ** 0.5 if len(zero) > 1 else None
-        return {
+        """Return the range, the mean, the share of negative eigenvalues and how many are known one by one."""
+        below = self._shares(np.array([0.0]), None)
+        found = {
             "range of nodes": f"[{np.nanmin(self.nodes):.4g}, {np.nanmax(self.nodes):.4g}]",
-            "mean eigenvalue": number(self.moment(1)),
-            "share at or below 0": number(float(zero.mean()), error),
+            "mean eigenvalue": number(self.moment(1), self.moment_stderr(1)),
+            "share at or below 0": number(float(below.values[0]), float(below.stderr[0])),
+            "single eigenvalues": f"{len(self.atoms)} resolved, of share 1/n each",
         }
+        outliers = self.outliers()
+        return found if outliers.count is None else {**found, "outliers": f"{outliers.count} above {outliers.edge:.4g}"}
+
+
+def _parts(grid: np.ndarray, places: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Return which part of a Gaussian around each place, of its width, lies at or below each value of ``grid``."""
+    distance = grid - places[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(widths[..., None] > 0, ndtr(distance / widths[..., None]), distance >= 0)
+
+
+def _edges(grid: Any) -> np.ndarray:
+    """Return the limits of the cells around increasing grid values."""
+    centers = np.asarray(grid, float)
+    if centers.ndim != 1 or len(centers) < 2 or np.any(np.diff(centers) <= 0):
+        raise InputError(
+            "grid must hold at least two increasing eigenvalues",
+            got=f"shape {centers.shape}",
+            fix="pass sd.grid() or numpy.linspace(low, high, points)",
+        )
+    middles = (centers[1:] + centers[:-1]) / 2
+    return np.concatenate([[2 * centers[0] - middles[0]], middles, [2 * centers[-1] - middles[-1]]])

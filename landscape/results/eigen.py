@@ -8,6 +8,7 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.results.base import Result, host
+from landscape.results.outliers import Outliers, among_pairs
 
 
 class EigenResult(Result):
@@ -93,6 +94,14 @@ class EigenResult(Result):
     def matvecs(self) -> int:
         """Operator products used, those for the residuals included."""
         return int(self.dataset.attrs["matvecs"])
+
+    def outliers(self, end: str | None = None) -> Outliers:
+        """Return how many eigenvalues stand apart at the ``"upper"`` or ``"lower"`` end, beside those that follow.
+
+        The rule and its reference are those of :func:`landscape.results.outliers.count_outliers`; it needs some 10 or
+        20 converged values beyond the gap.
+        """
+        return among_pairs(self.values, self.converged, str(self.dataset.attrs["which"]), end)
 
     def save(self, path: Any, *, vectors: bool = True) -> Any:
         """Write to one netCDF file; ``vectors=False`` leaves the n by k eigenvectors out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,25 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.progress import Bar
 from landscape.results import SpectralDensity
+from landscape.results.partial import Partial
 from landscape.results.provenance import Cost, collect
 from landscape.seeds import check_seed, rademacher
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.operators import Operator
 
+_ARRAYS = ("nodes", "weights", "residuals", "crossed")
 
-def spectral_density(op: Any, *, probes: int = 8, steps: int = 80, seed: int = 0) -> SpectralDensity:
+
+def spectral_density(
+    op: Any,
+    *,
+    probes: int = 8,
+    steps: int = 80,
+    seed: int = 0,
+    extend: SpectralDensity | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> SpectralDensity:
     """Estimate how the eigenvalues of a symmetric operator are distributed.
 
     Parameters
@@ -23,22 +36,40 @@ def spectral_density(op: Any, *, probes: int = 8, steps: int = 80, seed: int = 0
     op : operator or matrix, shape (n, n)
         Any symmetric object with ``@`` and ``.shape``.
     probes : int
-        Random vectors; the band of the density comes from their spread, so at least 2 for one.
+        Random vectors; bands need at least 2.
     steps : int
         Lanczos steps for each; capped at n.
     seed : int
         Probe i is a function of (seed, i): more probes extend fewer.
+    extend : SpectralDensity, optional
+        An earlier result, computed or loaded, of the same operator with the same ``seed`` and ``steps``, finished or
+        interrupted: its probes are kept and only those missing up to ``probes`` are run. One product verifies that the
+        operator is the same.
+    out : path, optional
+        Write the result there (``.nc``). Whole probes are kept beside it meanwhile: after a kill the same call goes on
+        from them, at the cost of one more product.
+    overwrite : bool
+        Replace ``out`` if it is there.
 
     Returns
     -------
     SpectralDensity
-        Nodes and weights; ``density(grid)``, ``cdf(grid)`` and ``bands(grid)`` need no further products.
+        Nodes and weights; ``density(grid)``, ``cdf(grid)``, ``bands(grid)``, ``atoms``, ``moment(j)`` and
+        ``outliers()`` need no further products. After Ctrl-C, the probes so far.
+
+    Raises
+    ------
+    InputError
+        When ``extend`` is of another operator, seed or number of steps.
+    NonFiniteError
+        When a product is not finite.
 
     Notes
     -----
-    ``probes * steps`` products. Memory: ``steps + 1`` vectors. Each probe's quadrature has the exact
-    moments vᵀAᵏv up to degree 2·steps-1. A node's smoothing width is its Ritz residual, at most the gap
-    to its neighbours: converged outliers stay sharp and the bulk is smooth, at any scale.
+    ``probes * steps`` products. Memory: ``steps + 3`` vectors. Each probe's quadrature has the exact
+    moments vᵀAʲv up to degree 2·steps-1. An eigenvalue that every probe has resolved, and that is simple, becomes
+    an atom of share 1/n; this takes its random weight, the largest part of the variance, out of everything. The
+    rest is smoothed at widths set by the Ritz residuals and gaps, at any scale.
 
     References
     ----------
@@ -50,46 +81,125 @@ def spectral_density(op: Any, *, probes: int = 8, steps: int = 80, seed: int = 0
     operator = Operator(op)
     check_seed(seed)
     steps = min(steps, operator.n)
-    shape = (probes, steps)
-    nodes, weights, widths = np.full(shape, np.nan), np.zeros(shape), np.full(shape, np.nan)
-    done, status, message = 0, "complete", f"{probes} probes of {steps} Lanczos steps"
+    rows: list[dict[str, np.ndarray]] = []
+    before = 0
+    partial = Partial(out, _key(operator, steps, seed), overwrite=overwrite)
     with Cost() as cost, Bar("spectral density", total=probes * steps) as bar:
+        if partial.found and _same_operator(operator, partial.found, seed):
+            rows, before = _rows(partial.found), int(partial.found["matvecs"])
+        if extend is not None and len(rows) < extend.probes:
+            rows, before = _earlier(operator, extend, steps, seed), extend.matvecs
+        bar.advance(min(len(rows), probes) * steps)
+
+        def state() -> dict[str, np.ndarray]:
+            return {**_stacked(rows), "matvecs": np.array(before + operator.matvecs)}
+
+        interrupted = False
         try:
-            for probe in range(probes):
-                theta, weight, width = _quadrature(operator, steps, seed, probe, bar)
-                count = len(theta)
-                nodes[probe, :count], weights[probe, :count], widths[probe, :count] = theta, weight, width
-                done += 1
+            while len(rows) < probes:
+                rows.append(_quadrature(operator, steps, seed, len(rows), bar))
+                partial.save(state)
         except KeyboardInterrupt:
-            if done == 0:
+            if not rows:
                 raise
-            status, message = "interrupted", f"stopped by Ctrl-C after {done} of {probes} probes"
-    return SpectralDensity.make(
-        nodes[:done],
-        weights[:done],
-        widths[:done],
+            interrupted = True
+            partial.save(state, now=True)
+    matvecs = before + operator.matvecs
+    message = f"{len(rows)} probes of {steps} Lanczos steps"
+    if interrupted:
+        message = f"stopped by Ctrl-C after {len(rows)} of {probes} probes; extend= or the same call with out= goes on"
+    found = SpectralDensity.make(
+        **_stacked(rows),
         n=operator.n,
-        matvecs=operator.matvecs,
-        status=status,
+        matvecs=matvecs,
+        status="interrupted" if interrupted else "complete",
         message=message,
         provenance=collect(
-            cost, matvecs=operator.matvecs, estimator="stochastic Lanczos quadrature, signs", probe_seed=seed,
+            cost, matvecs=matvecs, estimator="stochastic Lanczos quadrature, signs", probe_seed=seed,
             steps=steps, **operator.provenance(),
         ),
+        eps=operator.eps,
     )  # fmt: skip
+    if not interrupted:
+        partial.finish(found)
+    return found
 
 
-def _quadrature(
-    operator: Operator, steps: int, seed: int, probe: int, bar: Bar
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return nodes, weights and smoothing widths of one probe."""
-    start = rademacher(operator.n, seed, probe, dtype=operator.dtype, device=operator.device)
-    krylov = Krylov(operator, steps, start, seed)
+def _quadrature(operator: Operator, steps: int, seed: int, probe: int, bar: Bar) -> dict[str, np.ndarray]:
+    """Return nodes, weights, residuals and the weights in the start of the probe before; NaN ends a short row."""
+    krylov = Krylov(operator, steps, _start(operator, seed, probe), seed)
     for _ in range(steps):
         krylov.extend()
         bar.advance(1, note=f"probe {probe + 1}")
         if krylov.beta == 0:  # the probe's whole subspace is found: its quadrature is exact
             break
     nodes, coefficients, residuals = krylov.ritz()
-    gaps = np.gradient(nodes) if len(nodes) > 1 else np.zeros(1)
-    return nodes, coefficients[0] ** 2, np.minimum(residuals, gaps)
+    other = _start(operator, seed, probe - 1 if probe else 1)
+    overlaps = (krylov.basis[: len(coefficients)] @ other).double().cpu().numpy()
+    found = {
+        "nodes": nodes,
+        "weights": coefficients[0] ** 2,
+        "residuals": residuals,
+        "crossed": (overlaps @ coefficients) ** 2 / operator.n,
+    }
+    empty = {name: 0.0 if name == "weights" else np.nan for name in found}
+    return {name: np.pad(row, (0, steps - len(row)), constant_values=empty[name]) for name, row in found.items()}
+
+
+def _start(operator: Operator, seed: int, probe: int) -> Any:
+    return rademacher(operator.n, seed, probe, dtype=operator.dtype, device=operator.device)
+
+
+def _rows(arrays: Any) -> list[dict[str, np.ndarray]]:
+    return [{name: np.asarray(arrays[name])[i] for name in _ARRAYS} for i in range(len(arrays["nodes"]))]
+
+
+def _stacked(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in _ARRAYS}
+
+
+def _key(operator: Operator, steps: int, seed: int) -> dict[str, Any]:
+    """Return what decides which probes these are; that the operator is the same, one product shows."""
+    return {"question": "spectral density", "n": operator.n, "dtype": str(operator.dtype), "steps": steps, "seed": seed}
+
+
+def _earlier(operator: Operator, extend: Any, steps: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Return the probes of an earlier result, if they are those that would be run."""
+    if not isinstance(extend, SpectralDensity):
+        raise InputError("extend must be a spectral density", got=type(extend).__name__,
+                         fix="pass what ls.spectral_density returned, or ls.load of its file")  # fmt: skip
+    drawn = extend.provenance.get("probe_seed")
+    for name, wanted, given in (
+        ("size", operator.n, extend.n),
+        ("steps", steps, int(extend.dataset.sizes["step"])),
+        ("seed", seed, drawn),
+    ):
+        if wanted != given:
+            raise InputError(
+                f"extend must be of the same operator, steps and seed: the {name} differs",
+                got=f"{given} instead of {wanted}",
+                why="its probes would not be those that are missing",
+                fix=f"pass {name}={given}" if name != "size" else "pass the operator that it was computed of",
+            )
+    arrays = {name: extend.dataset[name].to_numpy() for name in _ARRAYS}
+    if not _same_operator(operator, arrays, seed):
+        raise InputError(
+            "extend must be of the same operator",
+            got="one whose product with the first probe differs",
+            why="the probes would be of two spectra",
+            fix="pass the operator that it was computed of, at the same parameters and on the same data",
+        )
+    return _rows(arrays)
+
+
+def _same_operator(operator: Operator, arrays: Any, seed: int) -> bool:
+    """Whether vᵀAv and vᵀA²v of the first probe are those of its quadrature; one product."""
+    start = _start(operator, seed, 0)
+    product = (operator @ start[:, None])[:, 0]
+    first, second = operator.dot(start, product) / operator.n, operator.dot(product, product) / operator.n
+    nodes, weights = np.nan_to_num(arrays["nodes"][0]), arrays["weights"][0]
+    tolerance = operator.eps**0.5
+    return bool(
+        abs((weights * nodes).sum() - first) <= tolerance * second**0.5
+        and abs((weights * nodes**2).sum() - second) <= tolerance * second
+    )

@@ -1,0 +1,123 @@
+"""How many eigenvalues stand apart from the others: a rule about gaps, and how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.errors import InputError
+
+LEVEL = 0.05  # the chance of such a gap, among all that are looked at, above which none is called one
+BELOW = 20  # gaps that one is compared with
+FLOOR = 1e-12  # of the largest value: what is smaller counts as equal to it
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """How many eigenvalues at one end of a spectrum stand apart from the others.
+
+    Attributes
+    ----------
+    count : int or None
+        How many; ``None`` where no gap stands out.
+    values : numpy.ndarray
+        The eigenvalues beyond the widest gap, the outermost first; outliers if ``count`` is not ``None``.
+    edge : float
+        Where the others begin: the next eigenvalue.
+    chance : float
+        How likely a gap at least as wide is, among all that were looked at, in a spectrum without outliers.
+    end : {"upper", "lower"}
+        Which end.
+    """
+
+    count: int | None
+    values: np.ndarray
+    edge: float
+    chance: float
+    end: str
+
+    def __repr__(self) -> str:
+        beyond = len(self.values)
+        if beyond == 0:
+            return f"<Outliers: no count: too few eigenvalues at the {self.end} end to compare gaps>"
+        ratio = self.values[-1] / self.edge if self.edge else np.inf
+        gap = f"{self.values[-1]:.4g} is followed by {self.edge:.4g}, " + (
+            f"{ratio:.3g} times smaller" if 0 < ratio < 1 / FLOOR else "zero to rounding"
+        )
+        odds = f"without outliers so wide a gap has a chance of {self.chance:.2g}"
+        if self.count is None:
+            return f"<Outliers: no count: no gap stands out; the widest is after {beyond}: {gap} ({odds})>"
+        return f"<Outliers: {self.count} at the {self.end} end: {gap} ({odds})>"
+
+
+def count_outliers(values: np.ndarray, end: str = "upper") -> Outliers:
+    """Count the eigenvalues that a gap separates from the others.
+
+    Parameters
+    ----------
+    values : array, shape (k,)
+        All eigenvalues at that end of the spectrum down to some value, in any order, the more the better:
+        those beyond the gap and some that follow it.
+    end : {"upper", "lower"}
+        ``"upper"`` looks at positive values from the largest down, ``"lower"`` at negative ones from the
+        smallest up.
+
+    Returns
+    -------
+    Outliers
+
+    Notes
+    -----
+    Sizes λ₁ ≥ λ₂ ≥ … at the end of a spectrum that falls off like a power have independent, equally distributed
+    exponential spacings i·log(λᵢ/λᵢ₊₁) (Rényi 1953), and those at a sharp edge are smaller and more even. So
+    the spacing at the gap is compared with the mean of up to 20 that follow: their ratio exceeds r by chance in
+    (1 + r/m)⁻ᵐ of such spectra, m being the number that follow. That chance, times the number of gaps looked at,
+    must be below 5 %; the gap with the smallest one counts. A change of the loss's scale changes nothing.
+
+    References
+    ----------
+    L. Sagun et al., Empirical analysis of the Hessian of over-parametrized neural networks (2017), arXiv:1706.04454;
+    V. Papyan, Measurements of three-level hierarchical structure in the outliers in the spectrum of deepnet Hessians
+    (2019), arXiv:1901.08244: the outliers are about as many as the classes.
+    """
+    if end not in ("upper", "lower"):
+        raise InputError("end must be 'upper' or 'lower'", got=end, fix="use 'upper' for the largest values")
+    sign = 1.0 if end == "upper" else -1.0
+    sizes = np.sort(sign * np.asarray(values, float))[::-1]
+    sizes = np.maximum(sizes, FLOOR * max(sizes[0], 0.0)) if len(sizes) else sizes
+    if len(sizes) < 3 or sizes[0] <= 0:
+        return Outliers(None, np.zeros(0), float("nan"), 1.0, end)
+    spacings = np.arange(1, len(sizes)) * np.log(sizes[:-1] / sizes[1:])
+    chances = [_chance(spacings[i], spacings[i + 1 : i + 1 + BELOW]) for i in range(len(spacings) - 1)]
+    at = int(np.argmin(chances))
+    chance = min(1.0, chances[at] * len(chances))
+    edge = sizes[at + 1] if sizes[at + 1] > FLOOR * sizes[0] else 0.0
+    return Outliers(at + 1 if chance < LEVEL else None, sign * sizes[: at + 1], sign * float(edge), chance, end)
+
+
+def _chance(spacing: float, below: np.ndarray) -> float:
+    """Return how likely an exponential spacing is to exceed this one, given others of the same mean."""
+    mean, count = float(below.mean()), len(below)
+    if mean == 0:
+        return 1.0 if spacing == 0 else 0.0
+    return float((1 + spacing / (mean * count)) ** -count)
+
+
+def among_pairs(values: np.ndarray, converged: np.ndarray, which: str, end: str | None) -> Outliers:
+    """Count outliers among computed eigenvalues: those that are known to be all there are at that end."""
+    end = ("lower" if which == "SA" else "upper") if end is None else end
+    if which not in ("LM", "BE", "SA" if end == "lower" else "LA"):
+        raise InputError(
+            f"the {end} end of the spectrum is not among these eigenvalues",
+            got=f"which={which!r}",
+            why="outliers are counted beside the values that follow them",
+            fix=f"compute them with which={'SA' if end == 'lower' else 'LA'!r}",
+        )
+    order = np.argsort(values if end == "lower" else -values, kind="stable")
+    if which == "LM":
+        order = order[(values[order] < 0) == (end == "lower")]
+    elif which == "BE":
+        order = order[: (len(order) + (end == "upper")) // 2]
+    first = int(np.argmin(converged[order])) if not converged[order].all() else len(order)
+    return count_outliers(values[order[:first]], end)
