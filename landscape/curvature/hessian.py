@@ -69,6 +69,11 @@ class Hessian(ObjectiveOperator):
         """The largest relative error that the backend states for a product; known after the first one."""
         return self._products.current.bound
 
+    @property
+    def floor(self) -> float:
+        """The length of a unit vector's product below which :attr:`bound` is relative to this length."""
+        return self._products.current.floor
+
     def _multiplied(self, block: torch.Tensor) -> torch.Tensor:
         return self._products(lambda backend: self._by(backend, block))
 
@@ -81,7 +86,7 @@ class Hessian(ObjectiveOperator):
         return self._products.current.value
 
     def _error(self) -> tuple[float, float]:
-        return self.bound, self._products.current.floor
+        return self.bound, self.floor
 
     def provenance(self) -> dict[str, Any]:
         """Return what this operator is of, and how its products are made."""

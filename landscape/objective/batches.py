@@ -128,6 +128,10 @@ class Batches:
         """Return all batches as a list."""
         return list(self)
 
+    def reread(self, count: int) -> list[Any]:
+        """Return the first ``count`` batches, read anew from the source, inside :meth:`undisturbed`."""
+        return list(islice(Batches(self._source, self._device, self._dtype, "none"), count))
+
     @property
     def coming(self) -> int:
         """The batches of the next pass, known after the first one."""
