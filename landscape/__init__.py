@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from landscape.results import load as load
     from landscape.spectra import each as each
     from landscape.spectra import eigsh as eigsh
+    from landscape.spectra import eigsh_by_layer as eigsh_by_layer
     from landscape.spectra import spectral_density as spectral_density
     from landscape.spectra import subspace as subspace
     from landscape.spectra import trace as trace
@@ -54,6 +55,7 @@ _PUBLIC = {
     "directions": "landscape.surfaces",
     "each": "landscape.spectra",
     "eigsh": "landscape.spectra",
+    "eigsh_by_layer": "landscape.spectra",
     "errors": "landscape",
     "gradient_conflict": "landscape.gradients",
     "gradient_statistics": "landscape.gradients",

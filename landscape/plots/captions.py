@@ -11,7 +11,7 @@ from landscape.errors import InputError
 from landscape.plots.views.eigenpairs import FEW
 from landscape.plots.views.family import plural
 from landscape.plots.views.recording import notes_of
-from landscape.results import EigenResult, Family, Projection, SpectralDensity, SubspaceResult, Surface, TraceResult
+from landscape.results import EigenResult, Family, LayerCurvature, Projection, SpectralDensity, SubspaceResult, Surface, TraceResult
 from landscape.results.base import Result, number
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
@@ -261,6 +261,15 @@ def _family(result: Family) -> str:
     )
 
 
+def _layers(result: LayerCurvature) -> str:
+    seen = f"a share of {number(1 - result.missed, result.missed_stderr)}"
+    return (
+        f"Left: the top eigenvalues of each of {len(result)} blocks, in the order of the network; the bars are their "
+        f"residuals. Right: between which blocks the curvature lies. Of the squared entries of the matrix, {seen} lie "
+        "within blocks; what lies outside is coupling that no block on its own can see."
+    )
+
+
 def _subspace(result: SubspaceResult) -> str:
     low, high = result.chance()
     chance = (
@@ -281,6 +290,7 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "eigenpairs": _eigenpairs,
     "family": _family,
     "gradients": _gradients,
+    "layers": _layers,
     "projection": _projection,
     "recording": _recording,
     "subspace": _subspace,

@@ -20,6 +20,7 @@ VIEWS = {
     "eigenpairs": "landscape.plots.views.eigenpairs:eigenpairs",
     "family": "landscape.plots.views.family:family",
     "gradients": "landscape.plots.views.gradients:gradients",
+    "layers": "landscape.plots.views.layers:layers",
     "projection": "landscape.plots.views.projection:projection",
     "recording": "landscape.plots.views.recording:recording",
     "subspace": "landscape.plots.views.subspace:subspace",

@@ -5,6 +5,7 @@ from landscape.results.density import SpectralDensity
 from landscape.results.eigen import EigenResult
 from landscape.results.family import Family
 from landscape.results.gradients import GradientConflict, GradientStatistics
+from landscape.results.layers import LayerCurvature
 from landscape.results.recording import Recording
 from landscape.results.store import load
 from landscape.results.subspace import SubspaceResult
@@ -16,6 +17,7 @@ __all__ = [
     "Family",
     "GradientConflict",
     "GradientStatistics",
+    "LayerCurvature",
     "Projection",
     "Recording",
     "Result",

@@ -33,20 +33,25 @@ class Family(Result):
         interrupted: bool = False,
         provenance: dict[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
+        others: Mapping[str, Result] | None = None,
         **attrs: Any,
     ) -> Self:
-        """Put ``members`` together; ``by`` says in one word what their names are of."""
+        """Put ``members`` together; ``by`` says in one word what their names are of.
+
+        A family of a kind of its own adds ``variables``, and has ``others`` count in its status.
+        """
         kinds = {type(m) for m in members.values()}
         if len(kinds) != 1 or any(issubclass(kind, Family) for kind in kinds):
             raise InputError("a family is of results of one kind", got=sorted(k.__name__ for k in kinds) or "none",
                              fix="put each kind into a family of its own")  # fmt: skip
         stacked, facts = _stacked([m.dataset for m in members.values()])
-        bad = [m.status for m in members.values() if not m.ok]
-        words = message or (f"{len(bad)} of {len(members)}: {', '.join(sorted(set(bad)))}" if bad else "")
+        statuses = [m.status for m in (*members.values(), *(others or {}).values())]
+        bad = [status for status in statuses if not STATUSES[status]]
+        words = message or (f"{len(bad)} of {len(statuses)}: {', '.join(sorted(set(bad)))}" if bad else "")
         family = cls._build(
             {**stacked, **(variables or {})},
             {"member": list(members)},
-            status="interrupted" if interrupted else _worst(members),
+            status="interrupted" if interrupted else (bad or statuses)[0],
             message=words,
             provenance=provenance,
             by=by,
@@ -99,12 +104,6 @@ class Family(Result):
         return found
 
 
-def _worst(members: Mapping[str, Result]) -> str:
-    """Return the status of the first member that is not the whole answer, else that of the first."""
-    statuses = [m.status for m in members.values()]
-    return next((s for s in statuses if not STATUSES[s]), statuses[0])
-
-
 def _stacked(parts: list[xr.Dataset]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return variables with the first dimension ``member``, and what is needed to take them apart again."""
     named = [{str(name): v for name, v in part.variables.items() if name != "vectors"} for part in parts]
@@ -122,9 +121,12 @@ def _stacked(parts: list[xr.Dataset]) -> tuple[dict[str, Any], list[dict[str, An
         longest |= {dim: max(n, longest.get(dim, 0)) for dim, n in fact["sizes"].items()}
     stacked = {}
     for name in dict.fromkeys(name for own in named for name in own):
-        model = next(own[name] for own in named if name in own)
-        arrays = [_padded(own.get(name), model, longest) for own in named]
-        stacked[_key(name, longest)] = (("member", *model.dims), np.stack(arrays), model.attrs)
+        given = [own[name] for own in named if name in own]
+        whole = _filled([len(parts), *(longest[str(dim)] for dim in given[0].dims)], {v.dtype for v in given})
+        for i, own in enumerate(named):
+            if name in own:
+                whole[(i, *(slice(n) for n in own[name].shape))] = own[name].to_numpy()
+        stacked[_key(name, longest)] = (("member", *given[0].dims), whole, given[0].attrs)
     return stacked, facts
 
 
@@ -133,13 +135,14 @@ def _key(name: str, dims: Mapping[Any, int]) -> str:
     return name + "_names" * (name in dims)
 
 
-def _padded(variable: xr.Variable | None, model: xr.Variable, longest: Mapping[str, int]) -> np.ndarray:
-    """Return the values, filled up to the longest of each dimension."""
-    filler = "" if model.dtype.kind in "OU" else False if model.dtype.kind == "b" else np.nan
-    whole = np.full([longest[str(dim)] for dim in model.dims], filler, dtype=object if filler == "" else None)
-    if variable is not None:
-        whole[tuple(slice(n) for n in variable.shape)] = variable.to_numpy()
-    return whole
+def _filled(shape: list[int], dtypes: set[np.dtype]) -> np.ndarray:
+    """Return an array of what stands where a member has nothing: NaN, no words, false."""
+    kinds = {dtype.kind for dtype in dtypes}
+    if kinds <= {"O", "U"}:
+        return np.full(shape, "", dtype=object)
+    if kinds == {"b"}:
+        return np.zeros(shape, dtype=bool)
+    return np.full(shape, np.nan, dtype=np.result_type(np.float32, *dtypes))
 
 
 def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:

@@ -65,27 +65,10 @@ def each(
                          fix="pass a dictionary, or H.blocks()")  # fmt: skip
     name = getattr(question, "__name__", "question")
     key = {"question": name, "by": by, "names": list(map(str, named)), **options}
-    kept = _Kept(out, key, overwrite=overwrite)
-    found: dict[str, Result] = {}
-    interrupted, done = False, 0
-    with Cost() as cost, Bar(f"{name} by {by}", total=len(named)) as bar:
-        for index, (one, operator) in enumerate(named.items()):
-            try:
-                made = operator() if _is_maker(operator) else operator
-                found[str(one)] = kept.ask(index, question, made, options)
-            except KeyboardInterrupt:
-                if not found:
-                    raise
-                interrupted = True
-                break
-            except LandscapeError as error:
-                error.add_note(f"{by} {one}")
-                raise
-            interrupted = found[str(one)].status == "interrupted"
-            if interrupted:
-                break
-            done += 1
-            bar.advance(1, note=str(one))
+    kept = Kept(out, key, overwrite=overwrite)
+    with Cost() as cost:
+        found, interrupted = ask_all(question, named, kept, options, by=by)
+    done = sum(result.status != "interrupted" for result in found.values())
     family = Family.make(
         found,
         by=by,
@@ -100,8 +83,31 @@ def each(
     return family
 
 
-class _Kept:
-    """The answers so far: each in a file of its own, in a folder beside ``out`` until the family is whole."""
+def ask_all(
+    question: Callable[..., Result], named: Mapping[str, Any], kept: Kept, options: Mapping[str, Any], *, by: str
+) -> tuple[dict[str, Result], bool]:
+    """Return the answers by name, those so far after Ctrl-C, and whether it came to that."""
+    found: dict[str, Result] = {}
+    with Bar(f"{getattr(question, '__name__', 'question')} by {by}", total=len(named)) as bar:
+        for index, (one, operator) in enumerate(named.items()):
+            try:
+                made = operator() if _is_maker(operator) else operator
+                found[str(one)] = kept.ask(index, question, made, options)
+            except KeyboardInterrupt:
+                if not found:
+                    raise
+                return found, True
+            except LandscapeError as error:
+                error.add_note(f"{by} {one}")
+                raise
+            if found[str(one)].status == "interrupted":
+                return found, True
+            bar.advance(1, note=str(one))
+    return found, False
+
+
+class Kept:
+    """The answers so far: each in a file of its own, in a folder beside ``out`` until the result is whole."""
 
     def __init__(self, out: str | Path | None, key: Mapping[str, Any], *, overwrite: bool) -> None:
         self.partial = Partial(out, key, overwrite=overwrite)
@@ -124,9 +130,9 @@ class _Kept:
             self.partial.save(lambda: {str(i): kept for i, kept in self.marks.items()}, now=True)
         return load(place) if place.exists() else question(operator, out=place, **options)
 
-    def finish(self, family: Family) -> None:
-        """Write the family and remove what was kept."""
-        self.partial.finish(family)
+    def finish(self, result: Result) -> None:
+        """Write the result and remove what was kept."""
+        self.partial.finish(result)
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 

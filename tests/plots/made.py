@@ -9,6 +9,7 @@ from landscape.results import (
     Family,
     GradientConflict,
     GradientStatistics,
+    LayerCurvature,
     Projection,
     Recording,
     SpectralDensity,
@@ -62,6 +63,16 @@ def density(probes=4, steps=20):
 def family(of=eigenpairs, count=5, by="layer"):
     members = {f"blocks.{i}.attention.projection": of() for i in range(count)}
     return Family.make(members, by=by, provenance=ORIGIN)
+
+
+def layers(count=5):
+    rng = np.random.default_rng(4)
+    members = {f"blocks.{i}.attention.projection": eigenpairs() for i in range(count)}
+    exact = np.exp(-np.abs(np.subtract.outer(np.arange(count), np.arange(count))) - np.arange(count)[:, None])
+    return LayerCurvature.of_blocks(
+        members, eigenpairs(), rng.normal(size=(4, count, count)), rng.dirichlet(np.ones(count), 4), exact + exact.T,
+        rng.uniform(size=(8, count, count)), by="layer", provenance=ORIGIN, matvecs=99, message="", interrupted=False,
+    )  # fmt: skip
 
 
 def plane(holes=True, scale=1.0, points=9, mode="eval"):
@@ -178,6 +189,7 @@ EVERY = {
     "eigenpairs": eigenpairs,
     "family": family,
     "gradients": gradients,
+    "layers": layers,
     "projection": projection,
     "recording": recording,
     "subspace": overlaps,

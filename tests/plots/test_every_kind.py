@@ -131,6 +131,7 @@ def test_unknown_backend_and_subject_are_refused():
         (made.conflict(), {"quantity": "cosine_unbiased"}),
         (made.gradients(), {"top": 2}),
         *[(result, {}) for result in (made.overlaps(40), made.overlaps(pair=True), made.shares(), made.shares(30))],
+        (made.layers(50), {}),
         *[(made.family(of), {}) for of in (made.trace, made.density, made.conflict)],
         (made.family(made.eigenpairs, 40), {}),
         (made.family(made.trace, 60, "checkpoint"), {}),

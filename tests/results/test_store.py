@@ -114,6 +114,15 @@ def conflict() -> results.GradientConflict:
     )
 
 
+def layers() -> results.LayerCurvature:
+    rng = np.random.default_rng(5)
+    return results.LayerCurvature.of_blocks(
+        {"first": eigenpairs(), "zweite λ": eigenpairs()}, eigenpairs(), rng.normal(size=(3, 2, 2)),
+        rng.normal(size=(3, 2)), rng.normal(size=(2, 2)), rng.normal(size=(4, 2, 2)),
+        by="layer", interrupted=False, matvecs=7, **COMMON,
+    )  # fmt: skip
+
+
 def subspace() -> results.SubspaceResult:
     cosines = np.array([[[1.0, 1.0], [0.9, NAN]], [[0.9, 0.2], [1.0, 1.0]]])
     return results.SubspaceResult.make(
@@ -164,6 +173,7 @@ MADE: dict[str, Callable[[], Result]] = {
     "projection": projection,
     "gradients": statistics,
     "conflict": conflict,
+    "layers": layers,
     "recording": recording,
     "recording of nothing": lambda: results.Recording.from_lines({}, []),
 }

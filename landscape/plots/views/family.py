@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plots.scales import Axis, is_wide, symlog_axis
+from landscape.plots.scales import Axis, even_values, is_wide, symlog_axis
 from landscape.plots.sheets import Bars, Curve, Curves, Panel, Reference, Sheet, Table
 from landscape.plots.style import PALETTE, SKY, VERMILLION, check_size
 from landscape.plots.titles import heading, shorten
@@ -15,6 +15,7 @@ from landscape.results import Family
 from landscape.results.base import number
 
 ROWS = 45  # more than that are points over the members' numbers
+_FITTING = 60  # letters of names along an axis
 _BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _WORDS = {"eigenpairs": "Eigenvalues", "trace": "Trace", "density": "Spectral density", "diagonal": "Diagonal"}
 
@@ -53,6 +54,11 @@ def plural(word: str, count: int) -> str:
     return word + ("es" if word.endswith("s") else "s")
 
 
+def below(rank: int) -> str:
+    """Return ``rank`` as an index."""
+    return str(rank).translate(_BELOW)
+
+
 def eigenvalues(members: list[Any]) -> Numbers:
     """Return every eigenvalue with its residual."""
     ranks = max(len(m.values) for m in members)
@@ -88,8 +94,7 @@ def numbers_of(result: Family, found: Numbers) -> Panel:
     names = []
     for member, row in zip(result.members, shown, strict=True):
         for rank in np.flatnonzero(row):
-            below = f" λ{str(rank + 1).translate(_BELOW)}" if ranks > 1 else ""
-            names.append(f"{shorten(member) if rank == 0 else ''}{below}")
+            names.append(f"{shorten(member) if rank == 0 else ''}{f' λ{below(int(rank) + 1)}' if ranks > 1 else ''}")
     values, low, high = (part[shown] for part in (found.values, found.low, found.high))
     return Bars(
         names,
@@ -110,21 +115,30 @@ def numbers_of(result: Family, found: Numbers) -> Panel:
     )
 
 
+def in_order(names: list[str], by: str) -> Axis:
+    """Return an axis over the numbers of the members: their names where they fit, else those of the first and last."""
+    count = len(names)
+    limits = (0.4, count + 0.6)
+    if sum(len(name) + 2 for name in names) <= _FITTING:
+        return Axis(by, limits=limits, ticks={i + 1.0: name for i, name in enumerate(names)})
+    stride = max(1, int(even_values(0, count, 8)[1]))
+    ticks = {float(i): str(i) for i in [1, *range(stride, count + 1, stride)]}
+    return Axis(f"{by} (1: {shorten(names[0], 20)}, {count}: {shorten(names[-1], 20)})", limits=limits, ticks=ticks)
+
+
 def _points(result: Family, found: Numbers) -> Curves:
     count, ranks = found.values.shape
     places = np.arange(1, count + 1)
     curves = [
         Curve(
-            places, found.values[:, j], f"λ{str(j + 1).translate(_BELOW)}" if 1 < ranks <= len(PALETTE) else "",
+            places, found.values[:, j], f"λ{below(j + 1)}" if 1 < ranks <= len(PALETTE) else "",
             PALETTE[j % len(PALETTE)], marker="circle" if count <= 150 else "", hollow=~found.good[:, j],
             low=found.low[:, j], high=found.high[:, j], interval="bars" if count <= 60 else "band",
         )
         for j in range(ranks)
     ]  # fmt: skip
-    names = list(result.members)
-    where = f"{result.by} (1: {shorten(names[0], 20)}, {count}: {shorten(names[-1], 20)})"
     return Curves(
-        Axis(where, limits=(0.4, count + 0.6)),
+        in_order(list(result.members), result.by),
         _axis(found.label, found.values, found.low, found.high),
         curves,
         title=f"By {result.by}, in the order given",
@@ -143,7 +157,7 @@ def _axis(label: str, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, 
         threshold = 10.0 ** np.floor(np.log10(max(sizes.min(), sizes.max() * 1e-6)))
         ends = [float(np.nanmin(np.fmin(low, finite.min()))), float(np.nanmax(np.fmax(high, finite.max())))]
         words = f"{label}\nlinear within ±{threshold:g}, logarithmic beyond"
-        return symlog_axis(words, threshold, min(ends[0], 0.0), max(ends[1], 0.0))
+        return symlog_axis(words, threshold, min(ends[0], 0.0), max(ends[1], 0.0) * (4 if room else 1))
     if not room or not len(finite):
         return Axis(label)
     bottom, top = min(0.0, float(np.nanmin(low))), max(0.0, float(np.nanmax(high)))

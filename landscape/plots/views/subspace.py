@@ -8,6 +8,7 @@ from landscape.plots.scales import Axis, text
 from landscape.plots.sheets import Bars, Curve, Curves, Matrix, Panel, Reference, Sheet
 from landscape.plots.style import BLUE, GREEN, MUTED, PALETTE, check_size
 from landscape.plots.titles import heading, shorten
+from landscape.plots.views.family import in_order
 from landscape.results import SubspaceResult
 
 _MOST_NUMBERS, _MOST_CURVES = 10, 6
@@ -54,9 +55,9 @@ def _overlaps(result: SubspaceResult) -> list[Panel | None]:
         for dim in ("row", "column")
     ]
     table = values.reshape(len(sides[0]), len(sides[1]))
-    rows, columns = ([shorten(name, 18) for name in side] for side in sides)
+    rows, columns = (_some([shorten(name, 18) for name in side]) for side in sides)
     blank = np.zeros(table.shape, bool)
-    matrix = Matrix(table, rows, columns, 0.0, 1.0, "overlap Tr(PₐP_b)/k", blank, blank,
+    matrix = Matrix(table, rows, columns, 0.0, 1.0, "overlap (mean squared cosine)", blank, blank,
                     max(table.shape) <= _MOST_NUMBERS, "All pairs", _by_chance(result), ramp="share")  # fmt: skip
     if sides[0] != sides[1] or len(rows) < 3:
         return [matrix]
@@ -68,7 +69,7 @@ def _overlaps(result: SubspaceResult) -> list[Panel | None]:
         low=np.full(2, low), high=np.full(2, high),
     )  # fmt: skip
     along = Curves(
-        Axis(f"1: {rows[0]}, {len(rows)}: {rows[-1]}", limits=(0.6, len(rows) + 0.4)),
+        in_order(sides[0], "subspace"),
         Axis("overlap", limits=(-0.03, 1.03)),
         [
             Curve(places, table[0], "with the first", BLUE, marker=marker),
@@ -78,6 +79,12 @@ def _overlaps(result: SubspaceResult) -> list[Panel | None]:
         title="In the order given",
     )
     return [matrix, along]
+
+
+def _some(names: list[str]) -> list[str]:
+    """Return as many of the names as can be read, evenly, and blanks."""
+    stride = int(np.ceil(len(names) / 2 / _MOST_NUMBERS))
+    return [name if i % stride == 0 else "" for i, name in enumerate(names)]
 
 
 def _shares(result: SubspaceResult) -> list[Panel | None]:
@@ -104,7 +111,7 @@ def _shares(result: SubspaceResult) -> list[Panel | None]:
     low, high = result.chance()
     order = np.arange(1, len(names) + 1)
     along = Curves(
-        Axis(f"1: {shorten(names[0], 20)}, {len(names)}: {shorten(names[-1], 20)}"),
+        in_order(names, "vector"),
         Axis(f"share inside all {result.k}", limits=(-0.03, 1.03)),
         [
             Curve(order, cumulative[:, -1], "", BLUE, marker="circle" if len(order) <= 60 else ""),
