@@ -45,7 +45,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except LandscapeError as error:
             if settings.debug:
                 raise
-            err.print(f"[red]landscape:[/red] {plain(str(error))}")
+            where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+            err.print(f"[red]landscape:[/red] {plain(str(error) + where)}")
             raise typer.Exit(USAGE) from None
         except KeyboardInterrupt:
             if settings.debug:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,49 +15,7 @@ import torch
 import landscape as ls
 from landscape_cli.main import main
 from landscape_cli.operators import OPERATORS
-
-TRAIN = """
-import torch
-from torch import nn
-import landscape as ls
-
-def make_model():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
-
-def make_objective():
-    torch.manual_seed(1)
-    return ls.Objective(make_model(), nn.CrossEntropyLoss(), [(torch.randn(20, 4), torch.arange(20) % 3)])
-
-X, Y = torch.randn(4, 4), torch.arange(4) % 3
-
-def make(model=None, batches=((X, Y),), reduction="mean", params=None):
-    model = make_model() if model is None else model
-    return ls.Objective(model, nn.CrossEntropyLoss(reduction=reduction), list(batches), params=params)
-
-def margin(): return ls.Objective(make_model(), nn.MultiMarginLoss(), [(X, Y)])
-def empty(): return make(batches=())
-def unreduced(): return make(reduction="none")
-def frozen(): return make(make_model().requires_grad_(False))
-def nothing(): return make(params="conv.*")
-def nan(): return make(batches=((X * float("nan"), Y),))
-def broken(): raise ZeroDivisionError("mine")
-def other(): return 3
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "train.py").write_text(TRAIN)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*arguments: str) -> int:
-    """Run a command in this process and return its exit code."""
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
+from tests.cli.given import TRAIN, run, start
 
 
 def test_surface_then_render_then_inspect(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,26 +180,11 @@ def test_usage_errors_exit_with_2_and_help_with_0(folder: Path) -> None:
     assert run("--version") == 0
 
 
-def _cli(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'cli'}"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "landscape_cli", *arguments],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=_listen,
-    )  # fmt: skip
-
-
-def _listen() -> None:
-    """Hear Ctrl-C also where the tests run in the background, whose children a shell has ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_leaves_a_partial_surface_that_the_same_command_finishes(folder: Path) -> None:
     slow = TRAIN.replace("torch.randn(20, 4), torch.arange(20)", "torch.randn(20000, 4), torch.arange(20000)")
     (folder / "train.py").write_text(slow)
     arguments = ("surface", "train.py:make_objective", "-o", "s.nc", "--points", "401")  # minutes
-    process = _cli(folder, *arguments)
+    process = start(folder, *arguments)
     time.sleep(8)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

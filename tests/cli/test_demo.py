@@ -12,7 +12,7 @@ import landscape as ls
 from landscape.results import EigenResult, Recording, SpectralDensity, Surface, TraceResult
 from landscape_cli.demo.settings import Settings
 from landscape_cli.demo.study import Study
-from tests.cli.test_commands import run
+from tests.cli.given import run
 
 TINY = Settings(
     width=4, blocks=1, epochs=1, record_every=15, snapshot_every=5, probe=30, examples=40, eigenvalues=3,

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 import landscape as ls
+from landscape.results import Family
 from landscape_cli.commands.options import OUT, Overwrite, Source, check_free
 from landscape_cli.printing import show
 from landscape_cli.shell import command, out, plain
@@ -55,7 +56,7 @@ def inspect(
         facts = {"kind": result.kind, "status": result.status, "message": result.message}
         print(json.dumps({**facts, "summary": result.summary(), "provenance": result.provenance}, indent=1))
         return
-    show(result, f"{result.kind}: {result.status}")
+    show(result, f"{result.of if isinstance(result, Family) else result.kind}: {result.status}")
     table = Table("array", "dimensions", "shape", box=None, header_style="dim")
     for name, variable in result.dataset.data_vars.items():
         table.add_row(str(name), ", ".join(map(str, variable.dims)), " x ".join(map(str, variable.shape)))

@@ -12,7 +12,6 @@ import typer
 from landscape.errors import FileError, InputError
 from landscape.results import Result
 from landscape_cli.operators import OPERATORS
-from landscape_cli.printing import show
 from landscape_cli.shell import INTERRUPTED, out
 
 OUT = ("--out", "-o", "--output")
@@ -60,9 +59,8 @@ def resumable(output: Path) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def finish(result: Result, title: str, output: Path) -> None:
-    """Print what was found and where it lies; an interrupted one ends with the exit code of Ctrl-C."""
-    show(result, title)
+def finish(result: Result, output: Path) -> None:
+    """Say where the result lies; one that Ctrl-C stopped ends with the exit code of that."""
     if result.status == "interrupted":
         out.print(_goes_on(output))
         raise typer.Exit(INTERRUPTED)

@@ -20,6 +20,7 @@ from landscape_cli.commands.options import (
     resumable,
     words,
 )
+from landscape_cli.printing import show
 from landscape_cli.shell import command
 from landscape_cli.target import load_objective
 
@@ -51,4 +52,5 @@ def surface(
             out=output,
             overwrite=overwrite,
         )
-    finish(result, "surface", output)
+    show(result, "surface")
+    finish(result, output)
