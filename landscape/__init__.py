@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from landscape.curvature import Jacobian as Jacobian
     from landscape.curvature import aslinearoperator as aslinearoperator
     from landscape.curvature import preconditioned as preconditioned
+    from landscape.diagnosis import doctor as doctor
     from landscape.gradients import gradient_conflict as gradient_conflict
     from landscape.gradients import gradient_statistics as gradient_statistics
     from landscape.monitor import Monitor as Monitor
     from landscape.objective import Objective as Objective
     from landscape.plots import report as report
     from landscape.results import load as load
+    from landscape.spectra import diagonal as diagonal
     from landscape.spectra import each as each
+    from landscape.spectra import effective_rank as effective_rank
     from landscape.spectra import eigsh as eigsh
     from landscape.spectra import eigsh_by_layer as eigsh_by_layer
+    from landscape.spectra import frobenius_norm as frobenius_norm
     from landscape.spectra import spectral_density as spectral_density
     from landscape.spectra import subspace as subspace
     from landscape.spectra import trace as trace
@@ -52,11 +56,15 @@ _PUBLIC = {
     "Objective": "landscape.objective",
     "Trajectory": "landscape.surfaces",
     "aslinearoperator": "landscape.curvature",
+    "diagonal": "landscape.spectra",
     "directions": "landscape.surfaces",
+    "doctor": "landscape.diagnosis",
     "each": "landscape.spectra",
+    "effective_rank": "landscape.spectra",
     "eigsh": "landscape.spectra",
     "eigsh_by_layer": "landscape.spectra",
     "errors": "landscape",
+    "frobenius_norm": "landscape.spectra",
     "gradient_conflict": "landscape.gradients",
     "gradient_statistics": "landscape.gradients",
     "load": "landscape.results",

@@ -11,8 +11,20 @@ from landscape.errors import InputError
 from landscape.plots.views.eigenpairs import FEW
 from landscape.plots.views.family import plural
 from landscape.plots.views.recording import notes_of
-from landscape.results import EigenResult, Family, LayerCurvature, Projection, SpectralDensity, SubspaceResult, Surface, TraceResult
+from landscape.results import (
+    DiagonalResult,
+    EigenResult,
+    Estimate,
+    Family,
+    LayerCurvature,
+    Projection,
+    SpectralDensity,
+    SubspaceResult,
+    Surface,
+    TraceResult,
+)
 from landscape.results.base import Result, number
+from landscape.results.checkup import VERDICTS, Checkup
 from landscape.results.gradients import GradientConflict, GradientStatistics
 from landscape.results.recording import Recording
 
@@ -85,17 +97,48 @@ def _eigenpairs(result: EigenResult) -> str:
 
 
 def _trace(result: TraceResult) -> str:
-    probes = result.dataset.sizes["probe"]
+    probes, function = result.dataset.sizes["probe"], str(result.dataset.attrs["function"])
+    what = "The trace" if function == "identity" else f"The trace of the operator's {function}"
+    count = f"{int(result.dataset.attrs['n']):,}"
+    what += f", the sum of {f'all {count} eigenvalues' if function == 'identity' else f'it over {count} eigenvalues'},"
+    parts = "Right: how much each parameter tensor contributes, with 95 % intervals; contributions add up to the trace."
+    if probes == 0:
+        return f"{what} was computed entry by entry: {number(result.estimate)}. {parts}"
+    sure = "one probe gives no error bar"
     if probes > 1:
         low, high = (_digits(end, result.stderr) for end in result.interval())
         sure = f"the 95 % interval is [{low}, {high}]"
-    else:
-        sure = "one probe gives no error bar"
+    known = f" A part of {result.known:.4g} is known without error; the rest is estimated." if result.known else ""
+    bias = f" The interval includes {result.bias:.2g} for the error of the quadrature." if result.bias else ""
     return (
-        f"The trace, the sum of all {int(result.dataset.attrs['n']):,} eigenvalues, is estimated as "
-        f"{number(result.estimate, result.stderr)} from {probes} random probe{'s' if probes > 1 else ''}; {sure}. "
-        "Left: the mean after each further probe, with its 95 % interval, which should narrow and stay level. "
-        "Right: how much each parameter tensor contributes, with 95 % intervals; contributions add up to the trace."
+        f"{what} is estimated as {number(result.estimate, result.stderr)} from {probes} random "
+        f"probe{'s' if probes > 1 else ''} ({result.method}); {sure}.{known}{bias} "
+        "Left: the estimate after each further probe, with its 95 % interval, which should narrow and stay level. "
+        + parts
+    )
+
+
+def _diagonal(result: DiagonalResult) -> str:
+    error = result.relative_error
+    sure = (
+        "every one computed"
+        if error == 0
+        else f"estimated ({result.method}); the error of all together is {error:.2g} of their size, in root mean square"
+    )
+    return (
+        f"The {result.dataset.sizes['entry']:,} diagonal entries, each the curvature of the loss along one parameter: "
+        f"{sure}. Left: the entries in order of size, with the 95 % interval of each. Right: the mean entry of each "
+        "parameter tensor, with 95 % intervals."
+    )
+
+
+def _estimate(result: Estimate) -> str:
+    low, high = result.interval()
+    probes = result.dataset.sizes["probe"]
+    return (
+        f"The {result.name}, {result.dataset.attrs['definition']}, is {number(result.estimate, result.stderr)} with "
+        f"the 95 % interval [{low:.5g}, {high:.5g}], from {probes} random probes ({result.method}). The curve is the "
+        "estimate after each further probe, with its 95 % interval, which should narrow and stay level."
     )
 
 
@@ -188,6 +231,15 @@ def _gradients(result: GradientStatistics) -> str:
         f"that one example's gradient helps, itself included: 1 when the gradients are unrelated, {result.examples} "
         f"when they are all the same.{value} The noise scale is the batch size at which noise and signal of the batch "
         f"gradient are equal. Errors are one standard error (jackknife).{unknown}"
+    )
+
+
+def _checkup(result: Checkup) -> str:
+    counts = {verdict: list(result.verdicts.values()).count(verdict) for verdict in VERDICTS}
+    return (
+        f"What {len(result)} checks of the objective found: {counts['pass']} passed (✓), {counts['warning']} warn of "
+        f"something to know before numbers are read (!), {counts['fail']} found what makes numbers wrong (✗). Below a "
+        "finding stands what to do about it (→)."
     )
 
 
@@ -285,9 +337,12 @@ def _subspace(result: SubspaceResult) -> str:
 
 
 _WORDS: dict[str, Callable[[Any], str]] = {
+    "checkup": _checkup,
     "conflict": _conflict,
     "density": _density,
+    "diagonal": _diagonal,
     "eigenpairs": _eigenpairs,
+    "estimate": _estimate,
     "family": _family,
     "gradients": _gradients,
     "layers": _layers,

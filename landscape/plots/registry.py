@@ -15,9 +15,12 @@ from landscape.plots.sheets import Sheet
 
 #: kind of result -> the function that lays it out
 VIEWS = {
+    "checkup": "landscape.plots.views.checkup:checkup",
     "conflict": "landscape.plots.views.conflict:conflict",
     "density": "landscape.plots.views.density:density",
+    "diagonal": "landscape.plots.views.diagonal:diagonal",
     "eigenpairs": "landscape.plots.views.eigenpairs:eigenpairs",
+    "estimate": "landscape.plots.views.estimate:estimate",
     "family": "landscape.plots.views.family:family",
     "gradients": "landscape.plots.views.gradients:gradients",
     "layers": "landscape.plots.views.layers:layers",

@@ -1,22 +1,28 @@
-"""The trace by Hutchinson's estimator, with an interval that decides when to stop."""
+"""The trace, of an operator and of functions of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from scipy import stats
 
 from landscape.errors import InputError
-from landscape.progress import Bar
 from landscape.results import TraceResult
-from landscape.results.provenance import Cost, collect
-from landscape.seeds import check_seed, rademacher
-from landscape.spectra.operators import Operator
+from landscape.spectra.estimators import LEAST, METHODS, Found, Measure, Trace
+from landscape.spectra.estimators.quadratic import Cube, Square
+from landscape.spectra.estimators.run import Asked, run
+from landscape.spectra.functions import FunctionOf
 
-FIRST = 16  # probes before the interval is trusted at all
-BLOCK = 8  # probes between two looks at the interval
+#: functions whose trace the products give without a quadrature -> what is measured
+DIRECT: dict[str, type[Measure]] = {"identity": Trace, "square": Square, "cube": Cube}
+
+#: methods for what is not a sum over entries
+OVER_PROBES = ("auto", "hutchinson", "deflated")
+
+QUADRATURE = 0.05  # part of rtol that a quadrature may be off, as far as its steps decide
 
 
 def trace(
@@ -25,7 +31,11 @@ def trace(
     *,
     products: int | None = None,
     max_products: int = 1000,
+    method: str = "auto",
+    function: str | Callable[[np.ndarray], np.ndarray] | None = None,
     seed: int = 0,
+    out: str | Path | None = None,
+    overwrite: bool = False,
 ) -> TraceResult:
     """Estimate the trace of a symmetric operator from products with random sign vectors.
 
@@ -36,97 +46,90 @@ def trace(
     rtol : float
         Stop when the half-width of the 95 % interval is at most ``rtol`` times the estimate's magnitude.
     products : int, optional
-        Use exactly that many probes instead of a tolerance; at least 2.
+        Use that many products instead of a tolerance.
     max_products : int
-        Most probes to use for ``rtol``; the status says when they did not suffice.
+        Most products to use for ``rtol``; the status says when they did not suffice.
+    method : {"auto", "hutchinson", "hutch++", "xtrace", "deflated", "exact"}
+        ``"auto"`` takes the one that needs the fewest products by the prediction of a pilot of 16 probes, which
+        it uses as well, and says which and why. ``"exact"`` makes n products. See the page on traces.
+    function : {"square", "cube", "log"} or callable, optional
+        The trace of a function of the operator instead. ``"square"`` takes |Av|² and ``"cube"`` (Av)ᵀA(Av), by
+        ``"hutchinson"`` or ``"deflated"``. ``"log"``, the logarithm of the determinant, and any function of an array
+        of eigenvalues go by Lanczos quadrature: a product with f(A) costs some tens of products with A.
     seed : int
-        Probe i is a function of (seed, i): more probes extend fewer.
+        Probe i is a function of (seed, i): operators that are asked with the same seed get the same probes, and
+        differences between them are known better than either.
+    out : path, optional
+        Write the result there (``.nc``). What has been done is kept beside it: after an interruption the same
+        call goes on, to the same numbers, once a product has shown that the operator is the same.
+    overwrite : bool
+        Replace ``out`` if it is there.
 
     Returns
     -------
     TraceResult
-        ``estimate``, ``stderr``, ``interval(level)``, ``by_parameter`` (from the same products).
+        ``estimate``, ``stderr``, ``interval(level)``, ``by_parameter`` and ``by_layer`` (from the same
+        products; not for ``"square"`` and ``"cube"``). ``bias`` is the error of the quadrature, and part of the
+        interval. After Ctrl-C, the present estimate with its error.
+
+    Raises
+    ------
+    InputError
+        For arguments that cannot be used, and where the function is not finite at a Ritz value, as the logarithm
+        of an operator that is not positive.
 
     Notes
     -----
-    One product a probe; the variance of one probe is 2 Σ_{i≠j} A_ij². Memory: two blocks of 8 vectors.
-
-    References
-    ----------
-    M. F. Hutchinson, A stochastic estimator of the trace of the influence matrix, Commun. Stat. Simul.
-    Comput. 18 (1989).
+    The variance of one probe is 2 Σ B_ij² over i ≠ j, where B is what is left of A after deflation. Memory in
+    vectors: 40 for Hutchinson; a basis of at most 100 more for ``"deflated"`` and twice that for ``"hutch++"``; two
+    for each product of ``"xtrace"``. With ``out`` the pilot and the basis are held once more on the host.
     """
-    if products is not None and products < 2:
-        raise InputError("products must be at least 2", got=products, why="one probe has no error bar", fix="pass 30")
-    if not rtol > 0:
-        raise InputError("rtol must be positive", got=rtol, fix="pass for example rtol=0.02")
-    if products is None and max_products < FIRST:
-        raise InputError(
-            f"max_products must be at least {FIRST}",
-            got=max_products,
-            why="fewer probes give no interval worth stopping on",
-            fix="raise it, or pass products=",
-        )
-    operator = Operator(op)
-    check_seed(seed)
-    most = max_products if products is None else products
-    rows: list[np.ndarray] = []
-    interrupted = met = False
-    with Cost() as cost, Bar("trace", total=most) as bar:
-        try:
-            while len(rows) < most and not met:
-                count = min(BLOCK, most - len(rows))
-                rows += list(_block(operator, seed, len(rows), count))
-                half, estimate = _half_width(rows)
-                bar.advance(count, note=f"{estimate:.4g} ± {half:.2g}")
-                met = products is None and len(rows) >= FIRST and half <= rtol * abs(estimate)
-        except KeyboardInterrupt:
-            if len(rows) < 2:
-                raise
-            interrupted = True
-    samples = np.array(rows)
-    half, estimate = _half_width(rows)
-    message = f"{len(rows)} probes: {estimate:.5g} within ± {half:.2g} (95 %)"
-    if interrupted:
-        status, message = "interrupted", f"stopped by Ctrl-C after {message}"
-    elif products is not None:
-        status = "complete"
-    elif met:
-        status = "converged"
-        message += f", {half / abs(estimate):.2%} of it" if estimate else ""
-    else:
-        status = "not converged"
-        message += f", which is more than {rtol:.2%} of it: raise max_products, or loosen rtol"
-    return TraceResult.make(
-        samples.sum(axis=1),
-        samples,
-        list(operator.slices),
-        n=operator.n,
+    asked = Asked(rtol, products, max_products, method, seed, out, overwrite)
+    name = "identity" if function is None else getattr(function, "__name__", str(function))
+    direct = not callable(function) and name in DIRECT
+    if not callable(function) and not direct and name != "log":
+        raise InputError("no such function", got=function, fix="use 'log', 'square', 'cube', or pass a function")
+    asked.check(METHODS if name == "identity" or not direct else OVER_PROBES)
+    bias = 0.0
+    if not direct:
+        applied = function if callable(function) else np.log
+        op = FunctionOf(op, applied, name, seed=asked.seed, tol=QUADRATURE * rtol,
+                        most=asked.goal.most // (2 * LEAST.get(method, 4)))  # fmt: skip
+        asked, bias = _in_steps(asked, op), op.bias
+    make = Trace if not direct else DIRECT[name]
+    outcome = run("trace", op, asked, make, lambda found: _words(found, bias), {"function": name})
+    found, work = outcome.found, outcome.work
+    result = TraceResult.make(
+        found.known,
+        found.samples,
+        list(work.slices) if make is Trace else ["all"],
+        stderr=found.spread.error,
+        dof=found.spread.dof,
+        inflation=found.inflation,
+        bias=bias,
+        n=work.n,
         rtol=rtol,
-        matvecs=operator.matvecs,
-        status=status,
-        message=message,
-        provenance=collect(
-            cost, matvecs=operator.matvecs, estimator="Hutchinson, signs", probe_seed=seed, **operator.provenance()
-        ),
+        method=found.method,
+        function=name,
+        matvecs=work.matvecs if direct else op.trial + op.steps * work.matvecs,
+        status=outcome.status,
+        message=outcome.message,
+        provenance=outcome.provenance,
     )
+    finished: TraceResult = outcome.finish(result)
+    return finished
 
 
-def _block(operator: Operator, seed: int, first: int, count: int) -> np.ndarray:
-    """Return vᵀAv split by named part, one row a probe, shape (count, parts)."""
-    probes = [
-        rademacher(operator.n, seed, first + i, dtype=operator.dtype, device=operator.device) for i in range(count)
-    ]
-    block = torch.stack(probes, dim=1)
-    each = block * (operator @ block)
-    parts = [each[where].sum(dim=0, dtype=torch.float64) for where in operator.slices.values()]
-    return torch.stack(parts, dim=1).cpu().numpy()
+def _in_steps(asked: Asked, op: FunctionOf) -> Asked:
+    """Return what is asked for with budgets in products with f(A)."""
+    most = (asked.goal.most - op.trial) // op.steps
+    return replace(asked, max_products=most, products=None if asked.products is None else most)
 
 
-def _half_width(rows: list[np.ndarray]) -> tuple[float, float]:
-    """Return the half-width of the 95 % interval and the estimate."""
-    totals = np.array(rows).sum(axis=1)
-    if len(totals) < 2:
-        return float("inf"), float(totals.mean())
-    spread = totals.std(ddof=1) / len(totals) ** 0.5
-    return float(stats.t.ppf(0.975, len(totals) - 1) * spread), float(totals.mean())
+def _words(found: Found, bias: float) -> str:
+    estimate = float(found.known.sum() + (found.samples.sum(axis=1).mean() if len(found.samples) else 0.0))
+    half = found.spread.half_width
+    words = f"{estimate:.6g}" if found.exact else f"{estimate:.5g} within ± {half:.2g} (95 %)"
+    if estimate and not found.exact:
+        words += f", {half / abs(estimate):.2%} of it"
+    return words + (f", and an error of the quadrature of at most about {bias:.2g}" if bias else "")

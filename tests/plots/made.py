@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from landscape.results import (
+    Checkup,
+    DiagonalResult,
     EigenResult,
+    Estimate,
     Family,
     GradientConflict,
     GradientStatistics,
@@ -17,6 +20,7 @@ from landscape.results import (
     Surface,
     TraceResult,
 )
+from landscape.results.checkup import Row
 
 ORIGIN = {
     "model": "Net",
@@ -42,9 +46,32 @@ def trace(probes=12):
     rng = np.random.default_rng(0)
     by = rng.normal(size=(probes, 15)) + np.arange(15)
     names = [f"layers.{i}.weight" for i in range(15)]
+    stderr = float(by.sum(1).std(ddof=1)) / probes**0.5 if probes > 1 else float("nan")
     return TraceResult.make(
-        by.sum(1), by, names, n=1000, rtol=0.1, matvecs=probes, status="converged", message="", provenance=ORIGIN
-    )
+        np.zeros(15), by, names, stderr=stderr, dof=max(1, probes - 1), n=1000, rtol=0.1, method="hutchinson",
+        matvecs=probes, status="converged", message="", provenance=ORIGIN,
+    )  # fmt: skip
+
+
+def diagonal():
+    rng = np.random.default_rng(3)
+    by = rng.normal(size=(12, 3)) + np.array([1.0, 5.0, 0.2])
+    values = np.abs(rng.normal(size=30)) + 0.1
+    return DiagonalResult.make(
+        values, 0.1 * values + 0.02, ["a.weight", "a.bias", "b.weight"], [16, 20, 30], np.zeros(3), by, dof=11, n=30,
+        rtol=0.1, method="hutchinson", matvecs=12, status="converged", message="", provenance=ORIGIN,
+    )  # fmt: skip
+
+
+def estimate(probes=12):
+    running = 5 + np.cumsum(np.random.default_rng(4).normal(size=probes)) / np.arange(1, probes + 1)
+    errors = 1 / np.arange(1, probes + 1) ** 0.5
+    last = (float(running[-1]), float(errors[-1])) if probes else (5.0, 0.0)
+    return Estimate.make(
+        *last, running, errors, name="Frobenius norm", definition="|A| = sqrt(tr A²)", dof=max(1, probes - 1),
+        positive=True, n=1000, rtol=0.1, method="deflated", matvecs=30, status="converged", message="",
+        provenance=ORIGIN,
+    )  # fmt: skip
 
 
 def density(probes=4, steps=20):
@@ -182,11 +209,29 @@ def shares(count=2, k=5):
     )  # fmt: skip
 
 
+def checkup():
+    rows = [
+        Row("data", "pass", "512 examples in 4 batches; reading twice gives the same"),
+        Row("modes", "warning", "eval mode: batch normalisation uses running statistics of a new layer", "train first"),
+        Row(
+            "differences",
+            "fail",
+            "products are off by 12.3% from central differences of the gradient, most in layers.3.weight, layers.3.bias; "
+            "a second step confirms these to 2e-09, on 64 examples in float64",
+            "a backward leaves out a part or is wrong: check custom functions with torch.autograd.gradcheck",
+        ),
+    ]
+    return Checkup.make(rows, provenance=ORIGIN)
+
+
 #: kind -> a result of it, made anew each time
 EVERY = {
+    "checkup": checkup,
     "conflict": conflict,
     "density": density,
+    "diagonal": diagonal,
     "eigenpairs": eigenpairs,
+    "estimate": estimate,
     "family": family,
     "gradients": gradients,
     "layers": layers,
