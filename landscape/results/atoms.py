@@ -1,4 +1,4 @@
-"""Single eigenvalues among the nodes of quadratures: found by every probe, and proven to be simple."""
+"""Single eigenvalues among the nodes of quadratures: found by every probe, and counted."""
 
 from __future__ import annotations
 
@@ -7,32 +7,54 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-CONVERGED = 1e-3  # the largest residual of a node that is taken for an eigenvalue, in gaps to the next node
+CONVERGED = 3e-4  # the largest residual of nodes that are taken for an eigenvalue, in gaps to the next node
 AGREE = 0.02  # how far apart the probes may see it, in gaps
-CHANCE = 1e-3  # of a weight as large as the one seen, below which a lone probe's value is not taken for simple
+CHANCE = 1e-3  # of weights as large as those seen, below which its multiplicity must be another
+NOTHING = 1e-10  # of 1/n: a weight that only a copy has which rounding has brought in
+OTHERS = 8  # how many of the first probes' starts each probe's Ritz vectors are compared with
 
 
 @dataclass(frozen=True)
 class Atoms:
-    """Eigenvalues that the quadratures have resolved, each one of n: its share of all is exactly 1/n.
+    """Eigenvalues that the quadratures have resolved: each has the share multiplicity/n of all, exactly.
 
     Attributes
     ----------
     values : numpy.ndarray
         Ascending, shape (k,).
     errors : numpy.ndarray
-        How far from the truth each may be, shape (k,): the spread over probes, or the bound by the Ritz residual.
-    mass : float
-        The share of each, 1/n.
+        How far from the truth each may be, shape (k,): the spread over probes, the bound by the Ritz residual, or
+        rounding, whichever is largest.
+    multiplicities : numpy.ndarray
+        How many eigenvalues each is, shape (k,): 1 for nearly all.
     """
 
     values: np.ndarray
     errors: np.ndarray
-    mass: float
+    multiplicities: np.ndarray
 
     def __len__(self) -> int:
-        """Return the number of atoms."""
+        """Return how many different values there are."""
         return len(self.values)
+
+    @property
+    def count(self) -> int:
+        """How many eigenvalues they are, multiple ones counted as often as they occur."""
+        return int(self.multiplicities.sum())
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """Nodes of one probe that their residuals do not tell apart: mostly one, or copies of a multiple eigenvalue."""
+
+    nodes: slice
+    value: float
+    residual: float
+    gap: float
+
+    @property
+    def spread(self) -> float:
+        return self.residual / self.gap
 
 
 def separate(
@@ -40,68 +62,79 @@ def separate(
 ) -> tuple[Atoms, np.ndarray]:
     """Return the resolved eigenvalues, and the weights (probes, steps) of all the rest, each row of sum 1.
 
-    A node becomes an atom when every probe has it, converged, at the same place, and it is simple. For a
-    simple eigenvalue the Ritz vectors of all probes are the same, so the weight that one probe's Ritz vector has
-    in the start of another (``crossed``) is the weight that the other has found there. For a multiple one they
-    are different vectors of its space, and the weights differ. One probe alone cannot tell; its value is then
-    taken for simple unless its weight is too large for one: n times it is a squared normal variable.
+    A node becomes an atom when every probe has it, converged, at the same place, and its multiplicity is known.
+    With P the projector on the eigenspace, ``weights`` and ``crossed`` hold vᵢᵀPvᵢ and vᵢᵀPvₗ for the starts v of the
+    probes; the rank of that matrix is the multiplicity, if there are more probes. One probe alone cannot tell:
+    its values are taken for simple ones, unless a weight is too large for that, n times it being the square
+    of a normal variable.
     """
-    gaps = _gaps(nodes)
-    rounding = 10 * eps * float(np.nanmax(np.abs(nodes)))
-    near = np.fmax(residuals, rounding)
-    spread = near / gaps
-    places = _common(nodes, gaps, np.isfinite(nodes) & (spread <= CONVERGED))
-    rows = np.arange(len(nodes))
-    places = [at for at in places if _is_simple(weights[rows, at], crossed[rows, at], spread[rows, at], n, eps)]
-    rest = weights.copy()
-    for at in places:
-        rest[rows, at] = 0.0
+    rounding = eps * float(np.nanmax(np.abs(nodes)))
+    counted = np.where(weights > NOTHING / n, nodes, np.nan)
+    clusters = [_clusters(*row, rounding) for row in zip(counted, weights, residuals, strict=True)]
+    values, errors, multiplicities, rest = [], [], [], weights.copy()
+    for group in _common(clusters):
+        multiplicity = _multiplicity(group, weights, crossed, n, eps)
+        if multiplicity == 0:
+            continue
+        for row, cluster in zip(rest, group, strict=True):
+            row[cluster.nodes] = 0.0
+        best = min(group, key=lambda c: c.residual * c.spread)
+        apart = float(np.std([c.value for c in group], ddof=1)) if len(group) > 1 else 0.0
+        values.append(best.value)
+        errors.append(max(best.residual * best.spread, apart, 10 * rounding))
+        multiplicities.append(multiplicity)
     left = rest.sum(axis=1)
-    if places and len(places) < n and left.min() <= 1e-12:  # counted wrong: something must be left for the others
-        places, rest, left = [], weights.copy(), weights.sum(axis=1)
+    if values and sum(multiplicities) != n and (sum(multiplicities) > n or left.min() <= 1e-12):
+        # counted wrong: something must be left for the other eigenvalues
+        values, errors, multiplicities, rest, left = [], [], [], weights.copy(), weights.sum(axis=1)
     rest /= np.maximum(left, 1e-300)[:, None]
-    values, errors = [], []
-    for at in places:
-        theta, bound = nodes[rows, at], (near * spread)[rows, at]
-        best = int(bound.argmin())
-        values.append(float(theta[best]))
-        errors.append(max(float(bound[best]), float(theta.std(ddof=1)) if len(theta) > 1 else 0.0, rounding))
-    return Atoms(np.array(values), np.array(errors), 1.0 / n), rest
+    return Atoms(np.array(values), np.array(errors), np.array(multiplicities, int)), rest
 
 
-def _gaps(nodes: np.ndarray) -> np.ndarray:
-    """Return the distance from each node to the nearest other one of its probe; infinite for one alone."""
-    steps = np.diff(nodes, axis=1)
-    none = np.full((len(nodes), 1), np.inf)
-    left, right = np.concatenate([none, steps], axis=1), np.concatenate([steps, none], axis=1)
-    return np.fmin(left, right)
-
-
-def _common(nodes: np.ndarray, gaps: np.ndarray, converged: np.ndarray) -> list[np.ndarray]:
-    """Return the columns, one for each probe, of nodes that are converged and in the same place in all of them."""
+def _clusters(nodes: np.ndarray, weights: np.ndarray, residuals: np.ndarray, rounding: float) -> list[_Cluster]:
+    """Return the converged clusters of one probe, ascending."""
+    at = np.flatnonzero(np.isfinite(nodes))
+    theta, near = nodes[at], np.maximum(residuals[at], rounding)
+    first = np.flatnonzero(np.concatenate([[True], np.diff(theta) > near[1:] + near[:-1] + 20 * rounding]))
+    last = np.concatenate([first[1:], [len(at)]])
     found = []
-    others = np.where(converged, nodes, np.inf)
-    for j in np.flatnonzero(converged[0]):
-        distance = np.abs(others - nodes[0, j])
-        at = distance.argmin(axis=1)
-        near = distance[np.arange(len(nodes)), at]
-        if np.all(near <= AGREE * np.fmin(gaps[np.arange(len(nodes)), at], gaps[0, j])):
-            found.append(at)
+    for i, (a, b) in enumerate(zip(first, last, strict=True)):
+        below = theta[a] - theta[a - 1] if i else np.inf
+        above = theta[b] - theta[b - 1] if b < len(at) else np.inf
+        value = float(np.average(theta[a:b], weights=weights[at][a:b] + 1e-300))
+        reach = float(near[a:b].max() + theta[b - 1] - theta[a])
+        cluster = _Cluster(slice(at[a], at[b - 1] + 1), value, reach, float(min(below, above)))
+        if cluster.spread <= CONVERGED:
+            found.append(cluster)
     return found
 
 
-def _is_simple(weights: np.ndarray, crossed: np.ndarray, spread: np.ndarray, n: int, eps: float) -> bool:
-    """Whether what the probes say of one eigenvalue is compatible with one eigenvector."""
-    count = len(weights)
-    if stats.chi2.sf(n * weights.sum(), count) < CHANCE:
-        return False
-    if count == 1 or np.isnan(crossed).any():
-        return True
-    other = neighbours(count)
-    seen, expected = np.sqrt(n * weights[other]), np.sqrt(n * crossed)
-    return bool(np.all(np.abs(seen - expected) <= 5 * (spread + spread[other]) + 100 * eps))
+def _common(clusters: list[list[_Cluster]]) -> list[tuple[_Cluster, ...]]:
+    """Return the clusters that are in the same place in all probes, together."""
+    if not all(clusters):
+        return []
+    places = [np.array([c.value for c in row]) for row in clusters]
+    found = []
+    for first in clusters[0]:
+        group = [row[int(np.abs(at - first.value).argmin())] for row, at in zip(clusters, places, strict=True)]
+        if all(abs(c.value - first.value) <= AGREE * min(c.gap, first.gap) for c in group):
+            found.append(tuple(group))
+    return found
 
 
-def neighbours(count: int) -> np.ndarray:
-    """Return for each probe the number of the one whose start its Ritz vectors are compared with."""
-    return np.array([1, *range(count - 1)])[:count]
+def _multiplicity(group: tuple[_Cluster, ...], weights: np.ndarray, crossed: np.ndarray, n: int, eps: float) -> int:
+    """Return how many eigenvalues the clusters stand for; 0 when the probes cannot tell."""
+    shares = np.array([row[c.nodes].sum() for row, c in zip(weights, group, strict=True)])
+    count = min(len(group), crossed.shape[1] + 1)
+    overlaps = np.diag(shares[:count])
+    for i, cluster in enumerate(group[:count]):
+        overlaps[i, :i] = overlaps[:i, i] = crossed[i, :i, cluster.nodes].sum(axis=-1)
+    rank = 1
+    if count > 1 and not np.isnan(overlaps).any():
+        sizes = np.linalg.eigvalsh(overlaps) / shares[:count].sum()
+        zero = 10 * max(c.spread for c in group[:count]) + 100 * eps + 4 * max(-sizes[0], 0.0)
+        rank = int((sizes > zero).sum())
+        if rank == count or sizes[-rank] < 100 * zero:
+            return 0
+    chance = stats.chi2.cdf(n * shares.sum(), rank * len(group))
+    return rank if CHANCE <= chance <= 1 - CHANCE or (rank == 1 and chance < CHANCE) else 0

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from landscape.errors import InputError
-from landscape.results.atoms import Atoms, separate
+from landscape.results.atoms import OTHERS, Atoms, separate
 from landscape.results.base import Result, host, number
 from landscape.results.outliers import BELOW, Outliers, count_outliers
 from landscape.results.quadrature import Means, means
@@ -21,8 +21,8 @@ class SpectralDensity(Result):
 
     ``nodes`` and ``weights`` (probes, steps) are one Gauss quadrature per probe: the weights of each
     probe sum to 1 and its moments are exact to degree 2·steps-1 for that probe. Nodes are not
-    eigenvalues, save those that have become ``atoms``: each is one eigenvalue, of share 1/n exactly. What is left of
-    the probes' weights has the other eigenvalues' share. All of it follows from what the file holds.
+    eigenvalues, save those that have become ``atoms``, each of share 1/n exactly. What is left of the probes'
+    weights has the other eigenvalues' share. All of it follows from what the file holds.
     """
 
     kind = "density"
@@ -44,18 +44,23 @@ class SpectralDensity(Result):
     ) -> SpectralDensity:
         """Label the quadratures; rows of unequal length end in NaN nodes of weight 0.
 
-        ``residuals`` are those of the Ritz pairs. ``crossed`` is the squared overlap of each Ritz vector with the unit
-        start vector of the probe before (of the second one, for the first). ``eps`` is the vectors' rounding unit.
+        ``residuals`` are those of the Ritz pairs. ``crossed`` (probes, others, steps) says for node j, whose Ritz
+        vector is u, what the weight (uᵀv)² in its probe's unit start v becomes between that and the start w of one of
+        the first probes, (vᵀu)(uᵀw); NaN from the probe itself on. ``eps`` is the vectors' rounding unit.
         """
         shape = ("probe", "step")
-        crossed = np.full(np.shape(nodes), np.nan) if crossed is None else crossed
+        crossed = np.full((len(nodes), OTHERS, len(nodes[0])), np.nan) if crossed is None else crossed
         units = {"units": "loss / parameter²"}
         return cls._build(
             {
                 "nodes": (shape, host(nodes, np.float64), {"long_name": "eigenvalue", **units}),
                 "weights": (shape, host(weights, np.float64), {"long_name": "share of the eigenvalues"}),
                 "residuals": (shape, host(residuals, np.float64), {"long_name": "|Av - λv| of the Ritz pair"}),
-                "crossed": (shape, host(crossed, np.float64), {"long_name": "weight in the start of another probe"}),
+                "crossed": (
+                    ("probe", "other", "step"),
+                    host(crossed, np.float64),
+                    {"long_name": "weight between probes"},
+                ),
             },
             status=status,
             message=message,
@@ -106,7 +111,7 @@ class SpectralDensity(Result):
 
     @property
     def atoms(self) -> Atoms:
-        """Single eigenvalues that every probe has resolved, ascending, with their errors."""
+        """Eigenvalues that every probe has resolved, ascending, with errors and multiplicities."""
         return self._separated[0]
 
     @property
@@ -195,7 +200,7 @@ class SpectralDensity(Result):
         return self._means(*(np.diff(part, axis=-1) / np.diff(edges) for part in below))
 
     def _means(self, values: np.ndarray, fixed: np.ndarray, *, shares: bool = False) -> Means:
-        return means(values, self._separated[1], fixed, self.n, shares=shares)
+        return means(values, self._separated[1], fixed, self.atoms.multiplicities, self.n, shares=shares)
 
     def _below(self, grid: np.ndarray, width: float | None, own: float) -> tuple[np.ndarray, np.ndarray]:
         """Return which part of each node (probes, steps, g) and of each atom (k, g) lies at or below each value."""
@@ -209,17 +214,38 @@ class SpectralDensity(Result):
     def outliers(self, end: str = "upper") -> Outliers:
         """Return how many eigenvalues stand apart at one end, by the rule of ``landscape.results.outliers``.
 
-        Atoms count as they are; the others' order is read off their cumulative share.
+        Atoms count as they are; the others' order is read off their cumulative share. Where eigenvalues beyond the
+        gap are not resolved, their number is known with an error, and there is no count if it is half of one or more.
         """
-        rest, nodes, known = self._separated[1], self.nodes, self.atoms.values
-        keep, left = rest > 0, self.n - len(known)
-        order = np.argsort(nodes[keep] if end == "lower" else -nodes[keep], kind="stable")
-        places, shares = nodes[keep][order], rest[keep][order] / self.probes
+        known = np.repeat(self.atoms.values, self.atoms.multiplicities)
         most = min(BELOW + 1 + len(known), self.n)
-        ranks = (np.arange(min(left, most)) + 0.5) / max(left, 1)
-        following = np.interp(ranks, np.cumsum(shares) - shares / 2, places) if left else places
-        values = np.sort(np.concatenate([known, following]))
-        return count_outliers(values[:most] if end == "lower" else values[-most:], end)
+        values = np.sort(np.concatenate([known, self._ordered(end, most)]))
+        found = count_outliers(values[:most] if end == "lower" else values[-most:], end)
+        if not len(found.values):
+            return found
+        between = np.array([(found.values[-1] + found.edge) / 2])
+        below = self._shares(between, 0.0)
+        share = float(below.values[0]) if end == "lower" else 1 - float(below.values[0])
+        return found.numbering(self.n * share, self.n * float(below.stderr[0]))
+
+    def _ordered(self, end: str, count: int) -> np.ndarray:
+        """Return where the outermost ``count`` eigenvalues that are no atoms lie, by their cumulative share."""
+        rest, left = self._separated[1], self.n - self.atoms.count
+        count = min(count, left)
+        if count == 0:
+            return np.zeros(0)
+        sign = 1.0 if end == "upper" else -1.0
+        keep = rest > 0
+        places, widths, numbers = sign * self.nodes[keep], EVEN * self.widths[keep], left / self.probes * rest[keep]
+        order = np.argsort(-places, kind="stable")
+        last = int(np.searchsorted(np.cumsum(numbers[order]), 2 * count)) + 4 * self.probes
+        places, widths, numbers = (part[order[:last]] for part in (places, widths, numbers))
+        low, high = np.full(count, (places - 9 * widths).min()), np.full(count, (places + 9 * widths).max())
+        for _ in range(60):  # as many are beyond the place of number i as its rank
+            middle = (low + high) / 2
+            beyond = numbers @ (1 - _parts(middle, places, widths))
+            low, high = np.where(beyond > np.arange(count) + 0.5, (middle, high), (low, middle))
+        return sign * high
 
     def summary(self) -> dict[str, str]:
         """Return the range, the mean, the share of negative eigenvalues and how many are known one by one."""
@@ -228,7 +254,7 @@ class SpectralDensity(Result):
             "range of nodes": f"[{np.nanmin(self.nodes):.4g}, {np.nanmax(self.nodes):.4g}]",
             "mean eigenvalue": number(self.moment(1), self.moment_stderr(1)),
             "share at or below 0": number(float(below.values[0]), float(below.stderr[0])),
-            "single eigenvalues": f"{len(self.atoms)} resolved, of share 1/n each",
+            "single eigenvalues": f"{self.atoms.count} resolved, of share 1/n each",
         }
         outliers = self.outliers()
         return found if outliers.count is None else {**found, "outliers": f"{outliers.count} above {outliers.edge:.4g}"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Outliers:
         How likely a gap at least as wide is, among all that were looked at, in a spectrum without outliers.
     end : {"upper", "lower"}
         Which end.
+    error : float
+        Standard error of the number beyond the gap, where some of them are not known one by one; NaN for one probe.
     """
 
     count: int | None
@@ -36,6 +38,14 @@ class Outliers:
     edge: float
     chance: float
     end: str
+    error: float = 0.0
+
+    def numbering(self, number: float, error: float) -> Outliers:
+        """Return the same gap with an estimated ``number`` of eigenvalues beyond it; no count if it is not sure."""
+        if abs(number - len(self.values)) < 1e-6:
+            return self
+        count = None if self.count is None or not error < 0.5 else round(number)
+        return replace(self, count=count, error=error)
 
     def __repr__(self) -> str:
         beyond = len(self.values)
@@ -46,6 +56,8 @@ class Outliers:
             f"{ratio:.3g} times smaller" if 0 < ratio < 1 / FLOOR else "zero to rounding"
         )
         odds = f"without outliers so wide a gap has a chance of {self.chance:.2g}"
+        if self.count is None and self.chance < LEVEL:
+            return f"<Outliers: no count: about {beyond}, not all of them resolved; more probes or steps will ({gap})>"
         if self.count is None:
             return f"<Outliers: no count: no gap stands out; the widest is after {beyond}: {gap} ({odds})>"
         return f"<Outliers: {self.count} at the {self.end} end: {gap} ({odds})>"

@@ -48,7 +48,9 @@ class Means:
         return low, self.values + self.stderr * np.maximum(z - bend, 0) + self.rounding
 
 
-def means(values: np.ndarray, weights: np.ndarray, fixed: np.ndarray, n: int, *, shares: bool = False) -> Means:
+def means(
+    values: np.ndarray, weights: np.ndarray, fixed: np.ndarray, times: np.ndarray, n: int, *, shares: bool = False
+) -> Means:
     """Return the means of functions over n eigenvalues.
 
     Parameters
@@ -59,6 +61,8 @@ def means(values: np.ndarray, weights: np.ndarray, fixed: np.ndarray, n: int, *,
         The nodes' weights; each row sums to 1.
     fixed : array, shape (k, g)
         The functions at eigenvalues that are known: they are not in the quadratures, and have no error.
+    times : array of int, shape (k,)
+        How often each of these occurs.
     n : int
         All eigenvalues, the known ones included.
     shares : bool
@@ -71,7 +75,7 @@ def means(values: np.ndarray, weights: np.ndarray, fixed: np.ndarray, n: int, *,
     few probes, which has the last word once there are many: the estimate weighs the two as if the former were that
     of 8 more probes. The skewness is √(8/(n + 2)) times that of f over the eigenvalues.
     """
-    probes, count = len(weights), n - len(fixed)
+    probes, count = len(weights), n - int(times.sum())
     share = count / n
     samples = np.einsum("psg,ps->pg", values, weights)
     mean = samples.mean(axis=0)
@@ -94,10 +98,10 @@ def means(values: np.ndarray, weights: np.ndarray, fixed: np.ndarray, n: int, *,
     else:
         variance = np.full_like(mean, np.nan)
     return Means(
-        fixed.sum(axis=0) / n + share * mean,
+        times @ fixed / n + share * mean,
         share**2 * variance,
         skew,
         sample,
         (probes - 1 + THEORY) ** 2 / max(probes - 1, 1),
-        ROUNDING * (1.0 if shares else size),
+        ROUNDING * (np.ones_like(size) if shares else size),
     )

@@ -10,6 +10,7 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.progress import Bar
 from landscape.results import SpectralDensity
+from landscape.results.atoms import OTHERS
 from landscape.results.partial import Partial
 from landscape.results.provenance import Cost, collect
 from landscape.seeds import check_seed, rademacher
@@ -126,7 +127,7 @@ def spectral_density(
 
 
 def _quadrature(operator: Operator, steps: int, seed: int, probe: int, bar: Bar) -> dict[str, np.ndarray]:
-    """Return nodes, weights, residuals and the weights in the start of the probe before; NaN ends a short row."""
+    """Return nodes, weights, residuals and the weights between probes; NaN ends a short row."""
     krylov = Krylov(operator, steps, _start(operator, seed, probe), seed)
     for _ in range(steps):
         krylov.extend()
@@ -134,16 +135,20 @@ def _quadrature(operator: Operator, steps: int, seed: int, probe: int, bar: Bar)
         if krylov.beta == 0:  # the probe's whole subspace is found: its quadrature is exact
             break
     nodes, coefficients, residuals = krylov.ritz()
-    other = _start(operator, seed, probe - 1 if probe else 1)
-    overlaps = (krylov.basis[: len(coefficients)] @ other).double().cpu().numpy()
     found = {
         "nodes": nodes,
         "weights": coefficients[0] ** 2,
         "residuals": residuals,
-        "crossed": (overlaps @ coefficients) ** 2 / operator.n,
+        "crossed": np.full((OTHERS, len(nodes)), np.nan),
     }
-    empty = {name: 0.0 if name == "weights" else np.nan for name in found}
-    return {name: np.pad(row, (0, steps - len(row)), constant_values=empty[name]) for name, row in found.items()}
+    for other in range(min(probe, OTHERS)):
+        overlaps = krylov.basis[: len(nodes)] @ _start(operator, seed, other)
+        found["crossed"][other] = coefficients[0] * (overlaps.double().cpu().numpy() @ coefficients) / operator.n**0.5
+    short = steps - len(nodes)
+    for name, row in found.items():
+        blank = 0.0 if name == "weights" else np.nan
+        found[name] = np.concatenate([row, np.full((*row.shape[:-1], short), blank)], axis=-1)
+    return found
 
 
 def _start(operator: Operator, seed: int, probe: int) -> Any:
