@@ -32,7 +32,7 @@ class Batches:
     def __init__(self, source: Any, device: torch.device, dtype: torch.dtype | None, cache: str = "auto") -> None:
         if cache not in CACHES:
             raise InputError(f"cache must be one of {', '.join(map(repr, CACHES))}", got=cache, fix="pass cache='auto'")
-        self._source = [source] if is_batch(source) else source
+        self.source = [source] if is_batch(source) else source
         self._device, self._dtype = device, dtype
         self._fixed = cache != "auto"
         self.place = "device" if cache == "auto" else cache
@@ -45,7 +45,7 @@ class Batches:
         self.count: int | None = None  # batches, known after the first pass
         self.seconds = 0.0  # that the last pass waited for the source
         self.passes = 0  # over the data, begun so far
-        check_source(self._source)
+        check_source(self.source)
 
     def __iter__(self) -> Iterator[Any]:
         self.passes += 1
@@ -69,11 +69,11 @@ class Batches:
         shelf = _Shelf(self.place, self._device, self._dtype, fixed=self._fixed or known is not None)
         examples, count, size, checksum, waited = 0, 0, 0, 0.0, 0.0
         digest = hashlib.blake2b(digest_size=8)
-        for g in generators_of(self._source):
+        for g in generators_of(self.source):
             g.manual_seed(0)
         seed_all(0)
         began = time.perf_counter()
-        for raw in fresh(self._source):
+        for raw in fresh(self.source):
             waited += time.perf_counter() - began
             batch = shelf.add(opened(raw))
             tensors = tensors_of(batch)
@@ -130,7 +130,7 @@ class Batches:
 
     def reread(self, count: int) -> list[Any]:
         """Return the first ``count`` batches, read anew from the source, inside :meth:`undisturbed`."""
-        return list(islice(Batches(self._source, self._device, self._dtype, "none"), count))
+        return list(islice(Batches(self.source, self._device, self._dtype, "none"), count))
 
     @property
     def coming(self) -> int:
@@ -163,7 +163,7 @@ class Batches:
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
         """Leave the random generators of the source's sampler as found: training may share the loader."""
-        generators = generators_of(self._source)
+        generators = generators_of(self.source)
         states = [g.get_state() for g in generators]
         with preserved_rng():
             try:

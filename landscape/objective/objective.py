@@ -15,6 +15,7 @@ from torch import nn
 from landscape.distributed import Ranks
 from landscape.errors import InputError
 from landscape.objective.batches import Batches
+from landscape.objective.classes import by_class
 from landscape.objective.cost import CostEstimate, estimate
 from landscape.objective.determinism import check_deterministic
 from landscape.objective.gradient import ValueAndGradient
@@ -350,6 +351,30 @@ class Objective:
             other.pieces, other.checked = Pieces(), set()
         other.batches = Batches(data, self.device, other._dtype)
         return other
+
+    def by_class(self) -> dict[int, Objective]:
+        """Return for each class the same loss over its examples alone.
+
+        For criteria over ``(inputs, targets)`` with one integer label an example, in eval mode. Labels that do not
+        count (``ignore_index``, a class weight of 0) are left out. The Hessian is the mean of those of the classes
+        weighted with ``weight()``; a regularizer is part of each.
+
+        Returns
+        -------
+        dict of int to Objective
+            By label, ascending. None of them holds data: each pass picks the class's examples out of this
+            objective's batches.
+
+        Notes
+        -----
+        Costs a pass over the data, and three forward passes of the first batch.
+        """
+        return by_class(self)
+
+    def weight(self) -> torch.Tensor:
+        """Return what the mean divides by, 0-d float64: counted examples, labels, class weights; 1 for a sum."""
+        (weight,) = self.sum(lambda batch: [batch.terms().weight * batch.counts], self.point(), grad=False)
+        return self.total(weight.double())
 
     # -- before the work ------------------------------------------------------------------------------
 

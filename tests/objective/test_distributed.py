@@ -209,6 +209,7 @@ def what_needs_one_process_is_refused(rank: int) -> None:
     hessian = ls.Hessian(ours)
     for ask in (
         lambda: ours.subsample(3),
+        ours.by_class,
         lambda: ours.estimate_cost(hessian),
         lambda: Jacobian(ours),
         lambda: ours.iterate(ours.point()),

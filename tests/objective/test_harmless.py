@@ -43,6 +43,7 @@ QUESTIONS: dict[str, Callable[[ls.Objective, Any], Any]] = {
     "elsewhere": lambda o, opt: ls.Hessian(o, at=o.vector() * 2).to_scipy() @ torch.ones(o.space.n).numpy(),
     "preconditioned": lambda o, opt: ls.preconditioned(ls.Hessian(o), opt) @ torch.ones(o.space.n),
     "subsample": lambda o, opt: o.subsample(4).value(),
+    "classes": lambda o, opt: [c.value() for c in o.by_class().values()] if o.mode == "eval" else o.weight(),
 }
 
 
