@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import landscape as ls
 from landscape.curvature import LinearOperator
 from landscape.errors import InputError
+from landscape.objective import Objective
 from landscape.results import Result
 from landscape_cli.checkpoints import checkpoints
 from landscape_cli.operators import make_operator, words_of
@@ -40,11 +41,7 @@ class Subject:
     def one(self, option: str) -> LinearOperator:
         """Return the only operator, which ``option`` needs."""
         if self.by:
-            raise InputError(
-                f"{option} takes one {self.by} at a time",
-                got=", ".join(self.makers),
-                fix=f"name one, or leave {option} out",
-            )
+            raise _one_at_a_time(option, self.by, self.makers)
         (make,) = self.makers.values()
         return make()
 
@@ -61,19 +58,32 @@ class Subject:
         return question(make(), **options)
 
 
-def subject(target: str, patterns: Sequence[str] | None, operator: str, params: str | None) -> Subject:
+def subject(
+    target: str, patterns: Sequence[str] | None, operator: str, params: str | None, by_class: bool = False
+) -> Subject:
     """Return what ``MODULE:FUNCTION`` and the options of a command say to ask about.
 
     With several checkpoints one model takes the weights of each when its turn comes.
     """
     words = words_of(operator)
     files = checkpoints(patterns or ())
-    objective = load_objective(target)
+    if by_class and len(files) > 1:
+        raise _one_at_a_time("--by-class", "checkpoint", files)
+    objective = load_objective(target, *files.values()) if len(files) == 1 else load_objective(target)
 
-    def of(path: Path | None) -> LinearOperator:
+    def of(part: Objective, path: Path | None = None) -> LinearOperator:
         if path is not None:
-            load_weights(objective, path)
-        return make_operator(operator, objective, params)
+            load_weights(part, path)
+        return make_operator(operator, part, params)
 
-    makers = {name: partial(of, path) for name, path in files.items()} or {"": partial(of, None)}
-    return Subject(words, makers, "checkpoint" if len(files) > 1 else "")
+    if by_class:
+        return Subject(words, {str(k): partial(of, part) for k, part in objective.by_class().items()}, "class")
+    if len(files) > 1:
+        return Subject(words, {name: partial(of, objective, path) for name, path in files.items()}, "checkpoint")
+    return Subject(words, {"": partial(of, objective)})
+
+
+def _one_at_a_time(option: str, by: str, names: Iterable[str]) -> InputError:
+    return InputError(
+        f"{option} takes one {by} at a time", got=", ".join(names), fix=f"ask for one, or leave {option} out"
+    )

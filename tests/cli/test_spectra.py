@@ -204,6 +204,15 @@ def test_traces_by_layer_of_checkpoints_side_by_side(checkpoints: Path, capsys: 
     assert row[2] == f"{float(share['estimate']):.4g} ± {float(share['stderr']):.2g}"
 
 
+@pytest.mark.parametrize("command", QUICK)
+def test_one_answer_for_each_class(command: str, folder: Path) -> None:
+    assert run(command, TARGET, "--by-class", "-o", "x.nc", *QUICK[command]) == 0
+    found = ls.load("x.nc")
+    assert (found.by, list(found)) == ("class", ["0", "1", "2"])
+    for label, objective in made().by_class().items():
+        same(found[str(label)], expected(command, ls.Hessian(objective)))
+
+
 BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no checkpoint": (("--checkpoint", "no/*.pt"), "there is no such checkpoint, got no/*.pt; check the path, and put"),
     "a netCDF file": (("--out", "x.txt"), "results are saved as netCDF files, got x.txt; pass --out x.nc"),
@@ -250,8 +259,17 @@ def test_bad_input_of_one_is_one_sentence(case: str, folder: Path, capsys: pytes
 def test_layers_of_several_checkpoints_are_refused(
     command: str, checkpoints: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = "--by-layer takes one checkpoint at a time, got step-1, step-2, step-10, step-100; name one"
+    text = "--by-layer takes one checkpoint at a time, got step-1, step-2, step-10, step-100; ask for one"
     refused((command, TARGET, "--by-layer", "--checkpoint", "ckpt/*.pt"), text, checkpoints, capsys)
+
+
+def test_classes_of_several_checkpoints_or_by_layer_are_refused(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "--by-class takes one checkpoint at a time, got step-1, step-2, step-10, step-100; ask for one"
+    refused(("spectrum", TARGET, "--by-class", "--checkpoint", "ckpt/*.pt"), text, checkpoints, capsys)
+    text = "--by-layer takes one class at a time, got 0, 1, 2; ask for one"
+    refused(("spectrum", TARGET, "--by-class", "--by-layer"), text, checkpoints, capsys)
 
 
 @pytest.mark.parametrize("command", QUICK)

@@ -1,4 +1,4 @@
 """Every command but the demo, by what it is about; importing this package registers them."""
 
 # in the order in which --help lists them
-from landscape_cli.commands import surfaces, spectra, costs, files  # noqa: I001, F401
+from landscape_cli.commands import doctor, surfaces, spectra, costs, files  # noqa: I001, F401

@@ -29,6 +29,7 @@ Checkpoints = Annotated[
 Operator = Annotated[str, typer.Option(help=f"{', '.join(OPERATORS)}.")]
 Params = Annotated[str | None, typer.Option(metavar="GLOB", help="Only these parameters, such as 'head.*'.")]
 ByLayer = Annotated[bool, typer.Option("--by-layer", help="One answer for each layer.")]
+ByClass = Annotated[bool, typer.Option("--by-class", help="One answer for the examples of each class.")]
 Seed = Annotated[int, typer.Option(help="Seeds every random choice.")]
 Output = Annotated[Path, typer.Option(*OUT, metavar="FILE.nc", help="Result file to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are already there.")]

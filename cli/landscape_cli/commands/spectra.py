@@ -11,6 +11,7 @@ import landscape as ls
 from landscape.errors import InputError
 from landscape.results import Result
 from landscape_cli.commands.options import (
+    ByClass,
     ByLayer,
     Checkpoints,
     Operator,
@@ -34,6 +35,7 @@ def eigs(
     output: Output = Path("eigs.nc"),
     checkpoint: Checkpoints = None,
     by_layer: ByLayer = False,
+    by_class: ByClass = False,
     operator: Operator = "hessian",
     params: Params = None,
     count: Annotated[
@@ -49,7 +51,7 @@ def eigs(
 ) -> None:
     """Find eigenvalues of the Hessian, or of another operator, with true residuals."""
     check_free(output, overwrite, ".nc")
-    asked = subject(target, checkpoint, operator, params)
+    asked = subject(target, checkpoint, operator, params, by_class)
     options: dict[str, Any] = {"which": which, "tol": tol, "max_matvecs": max_products, "seed": seed}
     result: Result
     with resumable(output):
@@ -71,12 +73,13 @@ def trace(
     output: Output = Path("trace.nc"),
     checkpoint: Checkpoints = None,
     by_layer: ByLayer = False,
+    by_class: ByClass = False,
     operator: Operator = "hessian",
     params: Params = None,
     rtol: Annotated[float | None, typer.Option(help="Half the 95 % interval, relative to the trace.  [0.02]")] = None,
     products: Annotated[int | None, typer.Option(help="So many products instead.")] = None,
     max_products: Annotated[int, typer.Option(help="Most products to make for --rtol.")] = 1000,
-    method: Annotated[str, typer.Option(help="auto, hutchinson, hutch++, xtrace or deflated.")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, hutchinson, hutch++, xtrace, deflated or exact.")] = "auto",
     function: Annotated[str | None, typer.Option(help="Of the eigenvalues: log, square or cube.")] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -85,7 +88,7 @@ def trace(
     check_free(output, overwrite, ".nc")
     if rtol is not None and products is not None:
         raise InputError("--rtol and --products are two ways to say when to stop", got="both", fix="pass one of them")
-    asked = subject(target, checkpoint, operator, params)
+    asked = subject(target, checkpoint, operator, params, by_class)
     with resumable(output):
         result = asked.ask(ls.trace, rtol=0.02 if rtol is None else rtol, products=products, max_products=max_products,
                            method=method, function=function, seed=seed, out=output, overwrite=overwrite)  # fmt: skip
@@ -101,6 +104,7 @@ def spectrum(
     output: Output = Path("spectrum.nc"),
     checkpoint: Checkpoints = None,
     by_layer: ByLayer = False,
+    by_class: ByClass = False,
     operator: Operator = "hessian",
     params: Params = None,
     probes: Annotated[int, typer.Option(help="Random vectors.")] = 8,
@@ -110,7 +114,7 @@ def spectrum(
 ) -> None:
     """Estimate the density of the eigenvalues of the Hessian, or of another operator."""
     check_free(output, overwrite, ".nc")
-    asked = subject(target, checkpoint, operator, params)
+    asked = subject(target, checkpoint, operator, params, by_class)
     if by_layer:
         asked = asked.by_layer()
     with resumable(output):
