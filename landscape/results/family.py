@@ -125,7 +125,8 @@ def _stacked(parts: list[xr.Dataset]) -> tuple[dict[str, Any], list[dict[str, An
         whole = _filled([len(parts), *(longest[str(dim)] for dim in given[0].dims)], {v.dtype for v in given})
         for i, own in enumerate(named):
             if name in own:
-                whole[(i, *(slice(n) for n in own[name].shape))] = own[name].to_numpy()
+                place: tuple[int | slice, ...] = (i, *map(slice, own[name].shape))
+                whole[place] = own[name].to_numpy()
         stacked[_key(name, longest)] = (("member", *given[0].dims), whole, given[0].attrs)
     return stacked, facts
 
