@@ -14,6 +14,8 @@ from landscape.spectra.estimators.probing import Deflated, Hutchinson
 from landscape.spectra.estimators.work import PILOT, Work
 from landscape.spectra.estimators.xtrace import XTrace
 
+SURE = 0.6  # by what factor a prediction that goes beyond the pilot must be better than one that does not
+
 
 class Auto:
     """Whichever method needs the fewest products by the pilot's prediction, which uses the pilot, too.
@@ -42,20 +44,21 @@ class Auto:
         work.pilot(goal.pilot)
         deflated = Deflated(work, goal, self.measure)
         costs = {"hutchinson": deflated.cost()}
-        if entries and goal.pilot >= 8:
-            costs["xtrace"] = self.sketched(deflated)
         self.chosen = deflated
         deflated.deflate()
-        if len(deflated.basis or ()):
+        tried = len(deflated.basis or ())
+        if tried:
             costs["deflated"] = deflated.cost()
-        spent = work.matvecs
+        least = min(costs.values())
+        if entries and goal.pilot >= 8:
+            costs["xtrace"] = self.sketched(tried)
         self.why = self.words(costs)
-        if goal.rtol is not None and entries and work.n <= min(work.left, min(costs.values()) - spent):
-            self.choose(Exact, self.why + f", all entries {work.n}")
-        elif costs.get("xtrace", np.inf) < 0.8 * min(cost for name, cost in costs.items() if name != "xtrace"):
+        if goal.rtol is not None and entries and work.n <= min(work.left, min(costs.values()) - work.matvecs):
+            self.choose(Exact, self.why + f", all entries {work.matvecs + work.n}")
+        elif costs.get("xtrace", np.inf) < SURE * least:
             self.choose(XTrace, self.why)
         else:
-            self.chosen.run()
+            deflated.run()
 
     def choose(self, method: type[Exact] | type[XTrace], why: str) -> None:
         """Go on with ``method``."""
@@ -73,25 +76,28 @@ class Auto:
         )
         return f"products predicted: {needs}"
 
-    def sketched(self, plain: Hutchinson) -> float:
-        """Return the goal's cost by XTrace, from how much of the pilot's products lies outside the others."""
+    def sketched(self, spent: int) -> float:
+        """Return the goal's cost by XTrace, from how much of the pilot's products lies outside the others.
+
+        ``spent`` products went elsewhere.
+        """
         work, goal = self.work, self.goal
         R2 = np.square(torch.linalg.qr(work.products).R.double().cpu().numpy())
         count = len(R2)
         left = np.array([R2[k:, k:].sum() / (count - k) for k in range(count)])
         low, high = count // 4, 3 * count // 4
         if left[high] <= 0:
-            return 0.0 if goal.rtol is None else 2.0 * count
+            return 0.0 if goal.rtol is None else spent + 2.0 * count
         decay = max(0.0, np.log(left[low] / left[high]) / np.log(high / low))
         sums = self.measure.sums()
         sums.add(work.probes, work.products)
         spread = sums.spread(self.measure.known(None))
-        probes = np.arange(count, max(count, goal.most // 2) + 1)
+        probes = np.arange(count, max(count, (goal.most - spent) // 2) + 1)
         one = np.minimum(spread.one, 2 * left[high] * (high / probes) ** decay)
         if goal.rtol is None:
             return float(one[-1] / probes[-1])
         met = one <= probes * spread.one / max(spread.needed(goal.rtol), 1e-300)
-        return 2.0 * float(probes[np.argmax(met)]) if met.any() else float("inf")
+        return spent + 2.0 * float(probes[np.argmax(met)]) if met.any() else float("inf")
 
     def found(self) -> Found | None:
         """Return the estimate of the method that was chosen."""

@@ -62,7 +62,7 @@ class Hutchinson:
             cost = self.cost()
             if cost < best:
                 best, at = cost, len(self.basis)
-            elif target is None and len(self.basis) - at > 8 + at // 2:
+            elif target is None and len(self.basis) - at >= 8 + at // 2:
                 break
 
     def target(self) -> int | None:

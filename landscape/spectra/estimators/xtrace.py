@@ -108,10 +108,10 @@ class XTrace:
 
     def extend(self, count: int) -> None:
         """Go on to ``count`` probes."""
-        probes, products = self.work.pilot(count)
-        while (have := len(self.Q)) < probes.shape[1]:
-            self.Q = torch.cat([self.Q, orthonormal(self.Q, products[:, have : have + CHUNK])])
-        while (have := len(self.Z)) < len(self.Q):
+        _, products = self.work.pilot(count)
+        while (have := len(self.Q)) < count:
+            self.Q = torch.cat([self.Q, orthonormal(self.Q, products[:, have : min(have + CHUNK, count)])])
+        while (have := len(self.Z)) < count:
             self.Z = torch.cat([self.Z, (self.work @ self.Q[have : have + CHUNK].T).T])
 
     def found(self) -> Found | None:
