@@ -25,8 +25,7 @@ from landscape.spectra import eigsh, spectral_density, trace
 __all__ = ["get_esd_plot", "hessian"]
 
 Numbers = list[float]
-FEWEST = 2  # samples with which a trace has an error bar
-TOO_FEW = 16  # below which their interval is not worth stopping on
+FEWEST = 4  # samples that give an error bar
 WIDEST = 0.01  # of the range of the eigenvalues: the smoothing of a plot
 
 
@@ -146,7 +145,7 @@ class hessian:
         Parameters
         ----------
         maxIter : int
-            Most samples, of one product each; at least 2, without which there is no error bar.
+            Most samples, of one product each; at least 4, without which there is no error bar.
         tol : float
             Stop when the 95 % interval of the mean is within ``tol`` of it. (PyHessian stops when the mean changes
             by less than this from one sample to the next, as it soon does at any accuracy: it is typically off by
@@ -167,8 +166,7 @@ class hessian:
         Hutchinson's estimator, see :func:`landscape.trace`, whose other methods need fewer products.
         """
         _at_least(FEWEST, "maxIter", maxIter)
-        most: dict[str, int] = {"products": maxIter} if maxIter < TOO_FEW else {"max_products": maxIter}
-        found = trace(self._hessian(), rtol=tol, seed=self._next_seed(), **most)
+        found = trace(self._hessian(), rtol=tol, max_products=maxIter, method="hutchinson", seed=self._next_seed())
         self._say(found, "trace", "raise maxIter or tol, or use landscape.trace")
         samples: Numbers = found.dataset["samples"].to_numpy().tolist()
         return samples

@@ -33,6 +33,8 @@ def _folded(panel: Panel) -> Panel:
         return replace(panel, names=[shorten(name, 20) for name in panel.names], axis=axis, title=_lines(panel.title))
     if isinstance(panel, Matrix):
         return replace(panel, compact=True, note=_lines(panel.note), show_numbers=len(panel.rows) <= 4)
+    if isinstance(panel, Table) and panel.letters:
+        return replace(panel, letters=_LETTERS, folded=True)
     if isinstance(panel, Plane):
         x, y = (replace(axis, label="\n".join(wrap(axis.label, 24))) for axis in (panel.x_axis, panel.y_axis))
         return replace(panel, x_axis=x, y_axis=y)
@@ -48,7 +50,7 @@ def _height(panel: Panel, width: float) -> float:
     if isinstance(panel, Bars):
         return 0.3 + 0.24 * len(panel.names)
     if isinstance(panel, Table):
-        return 0.27 * (len(panel.rows) + 1)
+        return 0.27 * panel.height
     if isinstance(panel, Space):
         return 2.5
     if isinstance(panel, Matrix):

@@ -7,11 +7,15 @@ therefore show the same numbers, and a new plot is written once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from textwrap import wrap
+from typing import NamedTuple
 
 import numpy as np
 
 from landscape.plots.scales import Axis
-from landscape.plots.style import BLUE, LINE
+from landscape.plots.style import BLUE, LINE, MUTED
+
+GAP = 0.5  # lines between two rows of prose
 
 
 @dataclass(frozen=True)
@@ -160,13 +164,58 @@ class Space:
     elevation: float = 34.0
 
 
+class Line(NamedTuple):
+    """One line of a table: a name, the colour of it, a text, and how many lines are left free above."""
+
+    name: str
+    colour: str
+    text: str
+    above: float = 0.0
+
+
 @dataclass(frozen=True)
 class Table:
-    """Rows of (name, text)."""
+    """Rows of (name, text).
+
+    A text stands at the right edge or, with ``letters``, beside its name in lines of so many letters; where
+    ``folded`` is set, below its name. ``colours`` are those of the names.
+    """
 
     rows: list[tuple[str, str]]
     title: str = ""
     note: str = ""
+    letters: int = 0
+    folded: bool = False
+    colours: list[str] | None = None
+
+    @property
+    def lines(self) -> list[Line]:
+        """The rows, and what they are broken into."""
+        colours = self.colours or [MUTED] * len(self.rows)
+        if not self.letters:
+            return [Line(name, c, words) for (name, words), c in zip(self.rows, colours, strict=True)]
+        found: list[Line] = []
+        for (name, words), colour in zip(self.rows, colours, strict=True):
+            lines = [line for part in words.split("\n") for line in wrap(part, self.letters)]
+            first, *others = ["", *lines] if self.folded else lines
+            found.append(Line(name, colour, first, GAP if found else 0.0))
+            found += [Line("", colour, line) for line in others]
+        return found
+
+    @property
+    def height(self) -> float:
+        """How many rows of short texts it is as high as, its note included."""
+        return self.pitch * sum(1 + line.above for line in self.lines) + bool(self.note or not self.letters)
+
+    @property
+    def pitch(self) -> float:
+        """How high a line is, beside a row of short texts."""
+        return 0.8 if self.letters else 1.0
+
+    @property
+    def beside(self) -> float:
+        """How many inches to the right of the names their texts begin."""
+        return 0.12 if self.folded else 0.25 + 0.085 * max((len(name) for name, _ in self.rows), default=0)
 
 
 Panel = Curves | Bars | Matrix | Plane | Space | Table

@@ -59,16 +59,20 @@ def _print(checkup: Checkup, of: str) -> None:
     """Print a line for each check, its remedy below it, and the sum of all."""
     width = min(out.width, WIDEST)
     out.print(Text(of, style="dim"), width=width, soft_wrap=False)
+    out.print()
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), width=width)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    said = ""
     for row in checkup:
         mark, style = STYLES[row.verdict]
-        words = Text(row.finding)
-        if row.remedy:
-            words.append(f"\n→ {row.remedy}", style="dim" if row.verdict == "pass" else style)
+        words = Text(row.finding, style="dim" if row.finding == said else "")
+        if row.remedy and row.finding != said:  # one cause can stop many checks
+            words.append(f"\n→ {row.remedy}", style=style)
+        said = row.finding
         table.add_row(Text(f"{mark} {row.verdict}", style=f"bold {style}"), Text(row.check, style="bold"), words)
     out.print(table, soft_wrap=False)
+    out.print()
     mark, style = STYLES["pass" if checkup.ok else "fail"]
     out.print(Text(f"{mark} {checkup.message}", style=f"bold {style}"))

@@ -199,8 +199,13 @@ def table(axes: Axes, panel: Table) -> None:
     axes.set_axis_off()
     head(axes, panel.title)
     look: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
-    for index, (name, words) in enumerate([*panel.rows, (panel.note, "")]):
-        drop, small = -6 - 19 * index, index == len(panel.rows)
-        font = style.SMALL if small else style.LABEL
-        axes.annotate(plain(name), (0, 1), (0, drop), fontsize=font, color=style.MUTED, **look)
-        axes.annotate(plain(words), (1, 1), (0, drop), fontsize=font, color=style.INK, ha="right", **look)
+    drop = -6.0
+    for line in panel.lines:
+        drop -= 19 * panel.pitch * line.above
+        bold: dict[str, Any] = {"fontweight": "bold"} if panel.letters else {}
+        axes.annotate(plain(line.name), (0, 1), (0, drop), fontsize=style.LABEL, color=line.colour, **bold, **look)
+        where = ((0, 1), (72 * panel.beside, drop)) if panel.letters else ((1, 1), (0, drop))
+        side = "left" if panel.letters else "right"
+        axes.annotate(plain(line.text), *where, fontsize=style.LABEL, color=style.INK, ha=side, **look)
+        drop -= 19 * panel.pitch
+    axes.annotate(plain(panel.note), (0, 1), (0, drop), fontsize=style.SMALL, color=style.MUTED, **look)

@@ -230,10 +230,17 @@ def table(figure: go.Figure, place: Place, panel: Table) -> None:
         go.Scatter(x=[0], y=[0], opacity=0, showlegend=False, hoverinfo="skip", xaxis=place.x, yaxis=place.y)
     )
     where: dict[str, Any] = {"xref": f"{place.x} domain", "yref": f"{place.y} domain", "y": 1, "yanchor": "top"}
-    for index, (name, words) in enumerate([*panel.rows, (panel.note, "")]):
-        size = LABEL if index < len(panel.rows) else SMALL
-        look: dict[str, Any] = {"showarrow": False, "yshift": -6 - 25 * index, **where}
-        font = {"size": size, "color": style.MUTED}
-        figure.add_annotation(text=plain(name), x=0, xanchor="left", font=font, **look)
-        figure.add_annotation(text=plain(words), x=1, xanchor="right", font={"size": size}, **look)
+    where["showarrow"] = False
+    drop = -6.0
+    for line in panel.lines:
+        drop -= 25 * panel.pitch * line.above
+        name = f"<b>{plain(line.name)}</b>" if panel.letters and line.name else plain(line.name)
+        font = {"size": LABEL, "color": line.colour}
+        figure.add_annotation(text=name, x=0, xanchor="left", font=font, yshift=drop, **where)
+        side = {"x": 0, "xanchor": "left", "xshift": style.PIXELS * panel.beside}
+        side = side if panel.letters else {"x": 1, "xanchor": "right"}
+        figure.add_annotation(text=plain(line.text), font={"size": LABEL}, yshift=drop, **side, **where)
+        drop -= 25 * panel.pitch
+    font = {"size": SMALL, "color": style.MUTED}
+    figure.add_annotation(text=plain(panel.note), x=0, xanchor="left", font=font, yshift=drop, **where)
     head(figure, place, panel.title, "")
