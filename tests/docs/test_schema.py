@@ -43,6 +43,7 @@ def _results(tmp_path: Path) -> dict[str, Any]:
         ls.spectral_density(hessian, probes=2, steps=4),
         ls.surface(objective, plane, points=3),
         path.project(plane, objective),
+        ls.doctor(objective, pyhessian=False),
         ls.gradient_statistics(objective),
         ls.gradient_conflict(objective),
         run,
