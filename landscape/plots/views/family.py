@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plots.scales import Axis, even_values, is_wide, symlog_axis
+from landscape.plots.scales import Axis, is_wide, symlog_axis
 from landscape.plots.sheets import Bars, Curve, Curves, Panel, Reference, Sheet, Table
 from landscape.plots.style import PALETTE, SKY, VERMILLION, check_size
 from landscape.plots.titles import heading, shorten
+from landscape.plots.views.densities import densities
+from landscape.plots.views.series import in_order
 from landscape.results import Family
 from landscape.results.base import number
 
 ROWS = 45  # more than that are points over the members' numbers
-_FITTING = 60  # letters of names along an axis
 _BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _WORDS = {"eigenpairs": "Eigenvalues", "trace": "Trace", "density": "Spectral density", "diagonal": "Diagonal"}
 
@@ -35,8 +36,12 @@ class Numbers:
 
 def family(result: Family, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:
     """Draw one number or several of each member with error bars; what has no number, as a table."""
-    what = f"{_WORDS.get(result.of, result.of.capitalize())} of {len(result)} {plural(result.by, len(result))}"
     members = list(result.members.values())
+    name = _WORDS.get(result.of) or str(getattr(members[0], "name", result.of))
+    what = f"{name[:1].upper()}{name[1:]} of {len(result)} {plural(result.by, len(result))}"
+    if result.of == "density":
+        panels = densities(result)
+        return Sheet(*heading(result, what, title), [[panel] for panel in panels], check_size(size, (8.5, 7.2)))
     if result.of == "eigenpairs":
         panel = numbers_of(result, eigenvalues(members))
     elif all(np.ndim(getattr(m, "estimate", ())) == 0 and hasattr(m, "interval") for m in members):
@@ -113,17 +118,6 @@ def numbers_of(result: Family, found: Numbers) -> Panel:
         references=[] if is_wide(values) else [Reference(0.0, along="x")],
         title=f"By {result.by}, in the order given; {found.note}",
     )
-
-
-def in_order(names: list[str], by: str) -> Axis:
-    """Return an axis over the numbers of the members: their names where they fit, else those of the first and last."""
-    count = len(names)
-    limits = (0.4, count + 0.6)
-    if sum(len(name) + 2 for name in names) <= _FITTING:
-        return Axis(by, limits=limits, ticks={i + 1.0: name for i, name in enumerate(names)})
-    stride = max(1, int(even_values(0, count, 8)[1]))
-    ticks = {float(i): str(i) for i in [1, *range(stride, count + 1, stride)]}
-    return Axis(f"{by} (1: {shorten(names[0], 20)}, {count}: {shorten(names[-1], 20)})", limits=limits, ticks=ticks)
 
 
 def _points(result: Family, found: Numbers) -> Curves:

@@ -1,4 +1,4 @@
-"""The series of a recorded run, read out of its dataset."""
+"""The series of a recorded run, read out of its dataset, and the axis of things in an order."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from landscape.plots.scales import Axis, even_values
+from landscape.plots.titles import shorten
 from landscape.results.recording import Recording
 
 _GOOD = ("converged", "complete", "")
 _POINTS = 2000  # more than a screen is wide
 _WINDOWS = 150
+_FITTING = 60  # letters of names along an axis
 
 
 @dataclass(frozen=True)
@@ -71,3 +74,14 @@ def thin(series: Series) -> tuple[np.ndarray, np.ndarray]:
             keep += [int(finite[np.argmin(series.values[finite])]), int(finite[np.argmax(series.values[finite])])]
     order = np.unique(keep)
     return series.steps[order], series.values[order]
+
+
+def in_order(names: list[str], by: str) -> Axis:
+    """Return an axis over the numbers of the members: their names where they fit, else those of the first and last."""
+    count = len(names)
+    limits = (0.4, count + 0.6)
+    if sum(len(name) + 2 for name in names) <= _FITTING:
+        return Axis(by, limits=limits, ticks={i + 1.0: name for i, name in enumerate(names)})
+    stride = max(1, int(even_values(0, count, 8)[1]))
+    ticks = {float(i): str(i) for i in [1, *range(stride, count + 1, stride)]}
+    return Axis(f"{by} (1: {shorten(names[0], 20)}, {count}: {shorten(names[-1], 20)})", limits=limits, ticks=ticks)

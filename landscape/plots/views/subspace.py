@@ -8,7 +8,7 @@ from landscape.plots.scales import Axis, text
 from landscape.plots.sheets import Bars, Curve, Curves, Matrix, Panel, Reference, Sheet
 from landscape.plots.style import BLUE, GREEN, MUTED, PALETTE, check_size
 from landscape.plots.titles import heading, shorten
-from landscape.plots.views.family import in_order
+from landscape.plots.views.series import in_order
 from landscape.results import SubspaceResult
 
 _MOST_NUMBERS, _MOST_CURVES = 10, 6
