@@ -96,8 +96,7 @@ class FunctionOf:
         krylov = Krylov(self.operator, self.steps, v, self.seed)
         while krylov.filled < self.steps and (krylov.filled == 0 or krylov.beta > 0):
             krylov.extend()
-        m = krylov.filled
-        return krylov.vectors(length * self._first_column(krylov.T[:m, :m])[:, None])[:, 0]
+        return krylov.vectors(length * self._first_column(krylov.T)[:, None])[:, 0]
 
     def provenance(self) -> dict[str, Any]:
         """Return the operator's facts, and the function."""

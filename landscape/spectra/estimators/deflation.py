@@ -129,12 +129,9 @@ class KrylovBasis:
 
     def deflation(self) -> Deflation:
         """Return A in the blocks of the present basis."""
-        k = self.krylov
-        m = k.filled
-        link = np.zeros((1, m))
-        link[0, -1] = k.beta
-        edge = k.basis[m : m + 1] if m < len(k.basis) else torch.zeros_like(k.basis[:1])
-        return Deflation(k.basis[:m], k.T[:m, :m], edge, link)
+        k, m = self.krylov, self.krylov.filled
+        _, coefficients, left = k.residual_columns()
+        return Deflation(k.basis[:m], k.T, k.basis[m : k.count], left[m:] @ coefficients.T)
 
 
 class SketchBasis:

@@ -39,6 +39,11 @@ class Norm(Square):
 class Participation(Measure):
     """(tr A)² / tr A², both from the same products."""
 
+    @property
+    def guide(self) -> Measure:
+        """The square: a pilot knows the ratio's error too badly."""
+        return Square(self.work)
+
     def known(self, deflation: Deflation | None) -> np.ndarray:
         """Return the known parts of tr A and tr A²."""
         return np.zeros(2) if deflation is None else np.array([np.trace(deflation.T), deflation.norm2()])

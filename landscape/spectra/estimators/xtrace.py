@@ -134,6 +134,8 @@ class XTrace:
         share = 1 + max(0.0, small.covariance()) / scatter if scatter else 1.0
         diagonal = None
         if isinstance(sums, DiagonalSums):
+            if scatter:
+                share = 1 + max(0.0, _entries_covariance(small, probes, Q, Z)) / (scatter / 2)
             mean, variance = sums.diagonal()
             diagonal = mean, variance * share
         return Found(
@@ -161,3 +163,41 @@ def _entries(
     rest = outside - mixed(Q, small.without_own(small.R - T @ inside))
     own, other = mixed(Q, S), mixed(Z, S) - mixed(Q, T @ S)
     return probes[:, part] * rest - own * (2 * other + own * torch.from_numpy((S * (T @ S)).sum(0)[part]).to(own))
+
+
+def _entries_covariance(small: Small, probes: torch.Tensor, Q: torch.Tensor, Z: torch.Tensor) -> float:
+    """Return the covariance of the estimates of two probes as in :meth:`Small.covariance`, summed over entries.
+
+    Every probe is paired with the next one only: all pairs would be as many vectors.
+    """
+    S, T, count = small.S, small.T, len(small.S)
+    after = (np.arange(count) + 1) % count
+    cosine = (S * S[:, after]).sum(axis=0)
+    valid = (1 - cosine**2 > 1e-12) & (np.abs(S).sum(axis=0) > 0) & (np.abs(S[:, after]).sum(axis=0) > 0)
+    length = np.sqrt(np.where(valid, 1 - cosine**2, 1.0))
+
+    def change(own: np.ndarray, other: np.ndarray, part: slice) -> torch.Tensor:
+        """Return by how much the entries change by probe ``own`` when product ``other`` joins its basis."""
+        s, W, R = S[:, own], small.W[:, own], small.R[:, own]
+        p = (S[:, other] - cosine * s) / length
+
+        def outside(x: np.ndarray) -> np.ndarray:  # what the basis without the pair holds of x
+            rest: np.ndarray = x - s * (s * x).sum(axis=0) - p * (p * x).sum(axis=0)
+            return rest
+
+        def rows(x: torch.Tensor, mix: np.ndarray) -> torch.Tensor:
+            return x.T @ torch.from_numpy(np.ascontiguousarray(mix[:, part])).to(x)
+
+        along, inner = (p * W).sum(axis=0), (p * (R - T @ outside(W))).sum(axis=0)
+        own_value = (p * (T @ p)).sum(axis=0)
+        a, b, t = (torch.from_numpy(x[part]).to(Q) for x in (along, inner, own_value))
+        q, Bq = rows(Q, p), rows(Z, p) - rows(Q, outside(T @ p))
+        v = probes[:, torch.from_numpy(own[part])]
+        return q * (2 * Bq - t * q) - v * (q * (b - t * a) + Bq * a)
+
+    total, order = 0.0, np.arange(count)
+    for begin in range(0, count, CHUNK):
+        part = slice(begin, min(begin + CHUNK, count))
+        both = change(order, after, part).double() * change(after, order, part).double()
+        total += float(both.sum(dim=0).cpu() @ torch.from_numpy(valid[part].astype(float)))
+    return total / count
