@@ -1,109 +1,302 @@
-"""The Lanczos process with two passes of classical Gram-Schmidt and a relative breakdown test."""
+"""Band Lanczos with thick restarts: an orthonormal basis of what was multiplied, and a queue of what was not."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
 from landscape.seeds import normal
-from landscape.spectra.operators import Operator
+from landscape.spectra.interrupts import unbroken
+from landscape.spectra.operators import Operator, not_finite
+from landscape.spectra.probes import Probe
 
-BREAKDOWN = 10.0  # multiples of rounding, relative to |T|, below which a new direction is noise
+# Multiples of rounding, relative to |A|: below the first a new direction is noise, below the second no further
+# step makes a residual smaller.
+BREAKDOWN, EXHAUSTED = 10.0, 5.0
 
 
 class Krylov:
-    """An orthonormal basis V, the projected matrix T = VᵀAV in float64, and the coupling to the next vector.
+    """Orthonormal rows ``basis``: first V, which has been multiplied, then the queue Q, which has not.
 
-    ``basis`` holds at most ``size + 1`` vectors as rows, ``filled`` of which have been multiplied.
-    ``beta`` is the norm of what the last product left outside the basis: the residual of the Ritz pair
-    (θ, Vy) is ``beta * |y[-1]|``. Two Gram-Schmidt passes keep V orthonormal to rounding, so that no
-    Ritz value can be a copy of another. ``scale`` is a running lower bound of |A|.
+    With H = [V Q]ᵀ A V in float64 it always holds that ``A V = [V Q] H``. T is the symmetric part of the upper
+    square of H, and C, its lower rows, says what the products left outside V: the residual of the Ritz pair
+    (θ, Vy) is ``|C y|``. Each product is orthogonalised twice against all rows; what is left joins the queue, or
+    is dropped where it is rounding. Several start vectors, earlier eigenvectors, and the fresh random ones that
+    follow when the queue is empty or a result is to be confirmed, are all vectors put into the queue.
+
+    Parameters
+    ----------
+    operator : Operator
+        What is multiplied.
+    size : int
+        Most vectors in V.
+    start : Tensor, shape (n,) or (n, m), optional
+        Where to start; by default a random vector.
+    seed : int
+        Seeds the random vectors.
+    lazy : bool, optional
+        Leave T on the device, and find breakdowns and numbers that are not finite only when it is looked at:
+        so by default on an accelerator. A dead direction is then a row of zeros until the next look.
+
+    Notes
+    -----
+    Memory: ``size`` vectors and the queue, which is as long as there are start vectors and random ones.
     """
 
-    def __init__(self, operator: Operator, size: int, start: torch.Tensor, seed: int) -> None:
+    def __init__(
+        self, operator: Operator, size: int, start: torch.Tensor | None = None, seed: int = 0, *,
+        lazy: bool | None = None,
+    ) -> None:  # fmt: skip
         self.operator, self.size, self.seed = operator, min(size, operator.n), seed
-        rows = min(self.size + 1, operator.n)
-        self.basis = torch.empty(rows, operator.n, dtype=operator.dtype, device=operator.device)
-        self.T = np.zeros((self.size, self.size))
-        self.filled = 0
-        self.beta = 0.0
-        self.breakdowns = 0
-        self.scale = 0.0
-        self._draws = 0
-        self.basis[0] = start / operator.norm(start)
-
-    def extend(self) -> None:
-        """Multiply the next basis vector, and append the direction that it opens."""
-        j, op = self.filled, self.operator
-        v = self.basis[j]
-        w = (op @ v[:, None])[:, 0].clone()
-        self.scale = max(self.scale, op.norm(w))
-        self.T[j, j] = op.dot(v, w)
-        w = self._orthogonalised(w, j + 1)
-        self.beta = op.norm(w)
-        self.filled = j + 1
-        if self.filled == op.n:
-            self.beta = 0.0
-            return
-        if self.beta <= BREAKDOWN * op.eps * self.scale:
-            # the basis spans an invariant subspace: go on in a fresh direction, uncoupled
-            self.beta = 0.0
-            self.breakdowns += 1
-            w = self._fresh()
-            self.basis[j + 1] = w
+        self.lazy = operator.device.type != "cpu" if lazy is None else lazy
+        width = 1 if start is None or start.ndim == 1 else start.shape[1] + 1
+        rows = min(self.size + width, operator.n)
+        device = operator.device
+        self.basis = torch.empty(rows, operator.n, dtype=operator.dtype, device=device)
+        self._H = torch.zeros(rows, self.size, dtype=torch.float64, device=device)
+        self._alive = torch.ones(rows, dtype=torch.bool, device=device)
+        self._scale = torch.zeros((), dtype=torch.float64, device=device)  # a running lower bound of |A|
+        self.filled = self.count = 0  # rows of V, and of V and Q
+        self.breakdowns = self.restarts = self.looks = 0
+        self.probes: list[Probe] = []
+        if start is None:
+            self.probe()
         else:
-            self.basis[j + 1] = w / self.beta
-        if self.filled < self.size:
-            self.T[j + 1, j] = self.T[j, j + 1] = self.beta
+            for v in start.unbind(1) if start.ndim == 2 else [start]:
+                self.push(v)
 
-    def _orthogonalised(self, w: torch.Tensor, count: int) -> torch.Tensor:
-        rows = self.basis[:count]
+    # -- growing ---------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        """Whether a restart must make room before anything is multiplied or pushed."""
+        rows = len(self.basis)
+        return self.filled >= self.size or (self.count >= rows and rows < self.operator.n)
+
+    def extend(self, most: int | None = None) -> None:
+        """Multiply the whole queue in one block, or its first ``most`` vectors; what they open joins the queue."""
+        if self.count == self.filled:
+            self.probe()
+        room = self.size - self.filled
+        if len(self.basis) < self.operator.n:
+            room = min(room, len(self.basis) - self.count)
+        width = min(self.count - self.filled, room, *([] if most is None else [most]))
+        products = self.operator @ self.basis[self.filled : self.filled + width].T
+        with unbroken():
+            for w in products.unbind(1):
+                length = self._length(w)
+                self._scale = torch.maximum(self._scale, length)
+                w, coefficients = self._orthogonalised(w)
+                self._H[: self.count, self.filled] = coefficients
+                self.filled += 1
+                self._append(w, self._scale, column=self.filled - 1)
+            if not self.lazy:
+                self._settle()
+
+    def push(self, v: torch.Tensor) -> np.ndarray | None:
+        """Put what is new in ``v`` at the end of the queue; return the coordinates of ``v`` in all rows."""
+        length = self._length(v)
+        w, coefficients = self._orthogonalised(v)
+        if self.count == self.operator.n:
+            return None
+        rest = self._append(w, length)
+        self._settle()
+        return torch.cat([coefficients, rest[None]]).div(length).cpu().numpy()
+
+    def probe(self) -> None:
+        """Put a fresh random vector into the queue."""
+        op, number = self.operator, len(self.probes)
+        index = 1_000_000 + number if number else 0
+        known = self.count
+        with unbroken():
+            coordinates = self.push(normal(op.n, self.seed, index, dtype=op.dtype, device=op.device))
+            if coordinates is not None:
+                self.probes.append(Probe.pushed(coordinates, known, self.count))
+
+    def _append(self, w: torch.Tensor, scale: torch.Tensor, column: int | None = None) -> torch.Tensor:
+        """Make ``w`` the last row, or a row of zeros where it is rounding beside ``scale``; return its length."""
+        length = self._length(w)
+        if self.count == self.operator.n:
+            return length
+        alive = length > BREAKDOWN * self.operator.eps * scale
+        self.basis[self.count] = w * torch.where(alive, 1 / length, 0.0).to(w.dtype)
+        self._alive[self.count] = alive
+        if column is not None:
+            self._H[self.count, column] = torch.where(alive, length, 0.0)
+        self.count += 1
+        return length
+
+    def _orthogonalised(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = self.basis[: self.count]
+        total = torch.zeros(self.count, dtype=torch.float64, device=w.device)
         for _ in range(2):
-            w = torch.addmv(w, rows.T, self._coefficients(rows, w), alpha=-1)
-        return w
+            coefficients = _coefficients(rows, w)
+            w = torch.addmv(w, rows.T, coefficients.to(w.dtype), alpha=-1)
+            total += coefficients
+        return w, total
 
-    @staticmethod
-    def _coefficients(rows: torch.Tensor, w: torch.Tensor, columns: int = 1 << 16) -> torch.Tensor:
-        """Return ``rows @ w`` accumulated in float64: over millions of entries float32 loses digits here."""
-        if w.dtype == torch.float64:
-            return rows @ w
-        total = torch.zeros(len(rows), dtype=torch.float64, device=w.device)
-        for part, piece in zip(rows.split(columns, dim=1), w.split(columns), strict=True):
-            total += part.double() @ piece.double()
-        return total.to(w.dtype)
+    def _length(self, w: torch.Tensor) -> torch.Tensor:
+        return self.operator.inner(w, w).sqrt()
 
-    def _fresh(self) -> torch.Tensor:
-        op = self.operator
-        self._draws += 1
-        w = normal(op.n, self.seed, 1_000_000 + self._draws, dtype=op.dtype, device=op.device)
-        w = self._orthogonalised(w / op.norm(w), self.filled)
-        return w / op.norm(w)
+    def _settle(self) -> None:
+        """Drop dead rows, and refuse numbers that are not finite: the one place where the host waits."""
+        self.looks += 1
+        flags = torch.cat([self._alive[: self.count], torch.isfinite(self._H[: self.count, : self.filled]).all()[None]])
+        *alive, finite = flags.tolist()
+        if not finite:
+            raise not_finite()
+        if all(alive):
+            return
+        keep = np.flatnonzero(alive)
+        rows = torch.from_numpy(keep).to(self.basis.device)
+        columns = rows[: int(np.sum(alive[: self.filled]))]
+        self.basis[: len(keep)] = self.basis[rows]
+        H = self._H[rows][:, columns]
+        self._H.zero_()
+        self._H[: len(keep), : len(columns)] = H
+        self._alive.fill_(True)
+        self.breakdowns += self.count - len(keep)
+        self.count, self.filled = len(keep), len(columns)
+        for probe in self.probes:
+            probe.keep(keep)
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    def _looked(self) -> np.ndarray:
+        """Return H on the host, (rows, columns) in use."""
+        if self.lazy:
+            self._settle()
+        return self._H[: self.count, : self.filled].cpu().numpy()
+
+    @property
+    def T(self) -> np.ndarray:
+        """The projected matrix VᵀAV, float64."""
+        top = self._looked()[: self.filled]
+        return (top + top.T) / 2
+
+    @property
+    def scale(self) -> float:
+        """A lower bound of |A|: the longest product of a unit vector so far."""
+        return float(self._scale)
+
+    @property
+    def floor(self) -> float:
+        """The residual that no further step can lower."""
+        return EXHAUSTED * self.operator.eps * self.scale
+
+    @property
+    def beta(self) -> float:
+        """How large the part of A V is that lies in the queue; 0 where V is invariant."""
+        return float(np.linalg.norm(self._looked()[self.filled :]))
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return Ritz values (ascending), their coefficient columns in the basis, and residual estimates."""
-        m = self.filled
-        values, coefficients = np.linalg.eigh(self.T[:m, :m])
-        return values, coefficients, self.beta * np.abs(coefficients[-1])
+        """Return Ritz values (ascending), their coefficient columns in V, and residual norms."""
+        values, coefficients, left = self.residual_columns()
+        return values, coefficients, np.linalg.norm(left, axis=0)
 
-    def restart(self, values: np.ndarray, coefficients: np.ndarray) -> None:
-        """Keep the Ritz pairs ``values`` with ``coefficients`` (m, kept) and the next vector; forget the rest."""
-        m, kept = self.filled, len(values)
-        self._combine(coefficients, m)
-        self.basis[kept] = self.basis[m]
-        self.T[:] = 0
-        self.T[np.arange(kept), np.arange(kept)] = values
-        coupling = self.beta * coefficients[-1]
-        self.T[kept, :kept] = self.T[:kept, kept] = coupling
-        self.filled = kept
+    def residual_columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return Ritz values (ascending), their coefficient columns, and their residuals in all rows."""
+        H = self._looked()
+        top = H[: self.filled]
+        values, coefficients = np.linalg.eigh((top + top.T) / 2)
+        left = H @ coefficients
+        left[: self.filled] -= coefficients * values
+        return values, coefficients, left
+
+    def combined(self, coordinates: np.ndarray) -> torch.Tensor:
+        """Return combinations (n, k) of the first rows by the columns of ``coordinates``."""
+        mix = torch.from_numpy(np.ascontiguousarray(coordinates.T)).to(self.basis)
+        return (mix @ self.basis[: len(coordinates)]).T
+
+    vectors = combined  # of coefficient columns in V: the Ritz vectors
+
+    # -- restarting ------------------------------------------------------------------------------------------
+
+    def restart(self, values: np.ndarray, coefficients: np.ndarray, keep: np.ndarray, levels: np.ndarray) -> None:
+        """Keep the Ritz pairs of the indices ``keep``, and the queue; forget the rest of V.
+
+        ``levels`` are the eigenvalues for which the probes go on to bound what is hidden.
+        """
+        H, m = self._looked(), self.filled
+        kept, queue = coefficients[:, keep], self.count - m
+        new = np.zeros(tuple(self._H.shape))
+        new[: len(keep), : len(keep)] = kept.T @ H[:m] @ kept
+        new[len(keep) : len(keep) + queue, : len(keep)] = H[m:] @ kept
+        with unbroken():
+            for probe in self.probes:
+                probe.restart(values, coefficients, H[m:] @ coefficients, keep, levels)
+            self._combine(kept, m)
+            self._H.copy_(torch.from_numpy(new))
+            self.filled, self.count = len(keep), len(keep) + queue
+            self.restarts += 1
+
+    def turn(self, missing: np.ndarray) -> int:
+        """Turn the queue until its first vectors span what is ``missing``, columns in it; return how many they are.
+
+        Directions in which the columns are shorter than 1 are left for later.
+        """
+        queue = self.count - self.filled
+        if queue < 2 or not missing.size:
+            return queue
+        axes, lengths, _ = np.linalg.svd(missing, full_matrices=True)
+        with unbroken():
+            mix = torch.from_numpy(np.ascontiguousarray(axes.T))
+            rows = slice(self.filled, self.count)
+            self.basis[rows] = mix.to(self.basis) @ self.basis[rows]
+            self._H[rows] = mix.to(self._H) @ self._H[rows]
+            for probe in self.probes:
+                probe.turn(axes, self.count)
+        return max(1, int(np.sum(lengths >= 1)))
 
     def _combine(self, coefficients: np.ndarray, m: int, columns: int = 1 << 16) -> None:
-        """Overwrite the first rows of the basis by the combinations, a slab of columns at a time."""
+        """Replace V by combinations of it, and move the queue behind them, a slab of columns at a time."""
         mix = torch.from_numpy(np.ascontiguousarray(coefficients.T)).to(self.basis)
+        kept, count = len(mix), self.count
         for begin in range(0, self.operator.n, columns):
             slab = self.basis[:, begin : begin + columns]
-            slab[: len(mix)] = mix @ slab[:m]
+            slab[: kept + count - m] = torch.cat([mix @ slab[:m], slab[m:count]])
 
-    def vectors(self, coefficients: np.ndarray) -> torch.Tensor:
-        """Return Ritz vectors as columns (n, k)."""
-        mix = torch.from_numpy(np.ascontiguousarray(coefficients.T)).to(self.basis)
-        return (mix @ self.basis[: self.filled]).T
+    # -- keeping ---------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything from which :meth:`resume` goes on in the same way."""
+        H = self._looked()
+        found = {
+            "basis": self.basis[: self.count].cpu().numpy(), "H": H, "scale": np.array(self.scale),
+            "counts": np.array([self.filled, self.count, self.breakdowns, self.restarts, self.looks, len(self.probes)]),
+        }  # fmt: skip
+        for i, probe in enumerate(self.probes):
+            found |= {f"probe_{i}_{name}": array for name, array in probe.state().items()}
+        return found
+
+    def resume(self, found: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state` gave."""
+        self.filled, self.count, self.breakdowns, self.restarts, self.looks, probes = found["counts"].tolist()
+        self.basis[: self.count] = torch.from_numpy(found["basis"]).to(self.basis)
+        self._H.zero_()
+        self._H[: self.count, : self.filled] = torch.from_numpy(found["H"]).to(self._H)
+        self._scale.fill_(float(found["scale"]))
+        self._alive.fill_(True)
+        prefixes = [f"probe_{i}_" for i in range(probes)]
+        self.probes = [
+            Probe(**{name.removeprefix(p): found[name] for name in found if name.startswith(p)}) for p in prefixes
+        ]
+
+    def disagreement(self) -> float:
+        """Return how far the product with the first basis vector is from the one kept, relative to |A|; one product."""
+        H = self._looked()[:, :1]
+        product = (self.operator @ self.basis[:1].T)[:, 0]
+        return self.operator.norm(product - self.combined(H)[:, 0]) / max(self.scale, float(np.finfo(float).tiny))
+
+
+def _coefficients(rows: torch.Tensor, w: torch.Tensor, columns: int = 1 << 16) -> torch.Tensor:
+    """Return ``rows @ w`` accumulated in float64: over millions of entries float32 loses digits here."""
+    if w.dtype == torch.float64:
+        return rows @ w
+    total = torch.zeros(len(rows), dtype=torch.float64, device=w.device)
+    for part, piece in zip(rows.split(columns, dim=1), w.split(columns), strict=True):
+        total += part.double() @ piece.double()
+    return total

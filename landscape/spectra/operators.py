@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,9 @@ from landscape.space import dot64
 class Operator:
     """Any symmetric ``A`` with ``@`` and ``.shape``: an operator of ours, a tensor, a NumPy or SciPy matrix.
 
-    Counts its products, and refuses ones that are not finite. A tensor or an array must be symmetric; an
-    operator that declares ``symmetric = False`` is refused.
+    Counts its products, and refuses ones that are not finite: on the CPU at once, on an accelerator, which must not
+    wait for the host at each product, as soon as an inner product is brought to the host. A tensor or an array must
+    be symmetric; an operator that declares ``symmetric = False`` is refused.
     """
 
     def __init__(self, source: Any) -> None:
@@ -74,13 +76,8 @@ class Operator:
             product = self._source @ block
         else:  # an operator of someone else's: all it promises is `op @ v`
             product = torch.stack([self._column(v) for v in block.unbind(1)], dim=1)
-        if not bool(torch.isfinite(product).all()):
-            raise NonFiniteError(
-                "a product of the operator is not finite",
-                got="NaN or infinity",
-                why="no eigenvalue can be computed from it",
-                fix="check the loss and its derivatives at this point (an overflow, a square root at 0)",
-            )
+        if product.device.type == "cpu" and not bool(torch.isfinite(product).all()):
+            raise not_finite()
         return product
 
     def _column(self, v: torch.Tensor) -> torch.Tensor:
@@ -93,9 +90,16 @@ class Operator:
             )
         return product
 
+    def inner(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Return the inner product in float64, on the vectors' device."""
+        return self._space.dot(u, v) if self._space is not None else dot64(u, v)
+
     def dot(self, u: torch.Tensor, v: torch.Tensor) -> float:
         """Return the inner product in float64."""
-        return float(self._space.dot(u, v) if self._space is not None else dot64(u, v))
+        found = float(self.inner(u, v))
+        if not math.isfinite(found):
+            raise not_finite()
+        return found
 
     def norm(self, v: torch.Tensor) -> float:
         """Return the Euclidean norm in float64."""
@@ -115,3 +119,13 @@ class Operator:
     def eps(self) -> float:
         """The rounding unit of its vectors."""
         return torch.finfo(self.dtype).eps
+
+
+def not_finite() -> NonFiniteError:
+    """Return the error that says that a product is not finite."""
+    return NonFiniteError(
+        "a product of the operator is not finite",
+        got="NaN or infinity",
+        why="no eigenvalue can be computed from it",
+        fix="check the loss and its derivatives at this point (an overflow, a square root at 0)",
+    )

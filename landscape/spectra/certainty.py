@@ -1,0 +1,160 @@
+"""Whether the wanted pairs are all there: residuals prove each of them, but not that none lies above it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from landscape.spectra.lanczos import Krylov
+from landscape.spectra.selection import order, outward
+
+#: The largest probability with which an eigenvalue that exists may stay hidden above a pair called converged.
+CHANCE = 0.02
+
+# Values within so many tolerances of each other are told apart by their own probes only.
+NEAR = 3.0
+
+
+@dataclass
+class Look:
+    """The Ritz pairs of a Krylov space, those that are wanted, and how sure their places are.
+
+    ``wanted`` (k,) are indices, most wanted first; ``estimates`` (k,) their residual norms.
+    """
+
+    krylov: Krylov
+    which: str
+    tol: float
+    values: np.ndarray
+    coefficients: np.ndarray
+    left: np.ndarray  # residuals of the Ritz vectors in all rows
+    wanted: np.ndarray
+    lacking: bool = field(default=False, init=False)  # whether a question needs another probe
+    unseen: list[np.ndarray] = field(default_factory=list, init=False)  # in the queue: what the probes bound too little
+
+    @classmethod
+    def at(cls, krylov: Krylov, k: int, which: str, tol: float) -> Look:
+        """Look at the present basis."""
+        values, coefficients, left = krylov.residual_columns()
+        return cls(krylov, which, tol, values, coefficients, left, order(values, which)[:k])
+
+    @property
+    def theta(self) -> np.ndarray:
+        """The wanted Ritz values (k,)."""
+        return self.values[self.wanted]
+
+    @property
+    def estimates(self) -> np.ndarray:
+        """The residual norms (k,) of the wanted pairs, by linearity from the products made."""
+        found: np.ndarray = np.linalg.norm(self.left[:, self.wanted], axis=0)
+        return found
+
+    @property
+    def target(self) -> np.ndarray:
+        """The residual norms (k,) asked for."""
+        return self.tol * np.abs(self.theta)
+
+    @property
+    def met(self) -> np.ndarray:
+        """Which residuals (k,) are small enough, or as small as rounding lets them be."""
+        return self.estimates <= np.maximum(self.target, self.krylov.floor)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The eigenvalues at which hidden ones are looked for."""
+        steps, sides = self.tol * np.abs(self.theta), outward(self.theta, self.which)
+        levels = [self.theta + sides * steps, self.theta - sides * steps]
+        return np.concatenate([*levels, *([-levels[0]] if self.which == "LM" else [])])
+
+    def chances(self) -> np.ndarray:
+        """Return for each wanted pair (k,) how likely it is that an eigenvalue above it would have stayed hidden.
+
+        Two things can be hidden: another copy of a value above (or one so close that both look like one), which
+        only a probe that came after the copies found can tell; and a value of its own, which every probe would
+        have had to miss.
+        """
+        k, theta, sides = len(self.wanted), self.theta, outward(self.theta, self.which)
+        steps = self.tol * np.abs(theta)
+        heights = np.abs(theta) if self.which == "LM" else sides * theta
+        self.lacking, self.unseen = False, []
+        copies = {tuple(group): self._copies(group, theta, sides, steps) for group in self._groups(theta, sides, steps)}
+        found = np.zeros(k)
+        for i in range(k):
+            rivals = (heights > heights[i] + steps[i]) & ((sides == sides[i]) | (self.which == "LM"))
+            above = [chance for group, chance in copies.items() if rivals[list(group)].any()]
+            level = theta[i] + sides[i] * steps[i]
+            gap = self._gap(level, theta, steps)
+            if self.which == "LM":
+                gap = max(gap, self._gap(-level, theta, steps))
+            found[i] = max([gap, *above])
+        return found
+
+    @staticmethod
+    def _groups(theta: np.ndarray, sides: np.ndarray, steps: np.ndarray) -> list[list[int]]:
+        """Return the wanted ones in groups of copies: neighbours nearer than can be told apart."""
+        groups: list[list[int]] = []
+        for i in sorted(range(len(theta)), key=lambda i: (sides[i], theta[i])):
+            last = groups[-1][-1] if groups else None
+            if last is not None and sides[last] == sides[i] and abs(theta[i] - theta[last]) <= NEAR * steps[i]:
+                groups[-1].append(i)
+            else:
+                groups.append([i])
+        return groups
+
+    def _copies(self, group: list[int], theta: np.ndarray, sides: np.ndarray, steps: np.ndarray) -> float:
+        inner = min(group, key=lambda i: sides[i] * theta[i])
+        chance, told = self._late(theta[inner] - sides[inner] * steps[inner], group)
+        self.lacking |= not told
+        return chance
+
+    def _gap(self, level: float, theta: np.ndarray, steps: np.ndarray) -> float:
+        """Return the chance that a value at ``level`` is hidden."""
+        chance, told = self._missed(level, range(len(self.krylov.probes)), np.zeros(0, dtype=int))
+        if chance <= CHANCE:
+            return chance
+        near = [j for j in range(len(theta)) if abs(theta[j] - level) <= NEAR * steps[j]]
+        late, told_late = self._late(level, near)
+        worn = self.estimates[near] <= self.krylov.floor if near else np.zeros(0)
+        self.lacking |= not told or (not told_late and (len(near) > 1 or bool(np.any(worn))))
+        return min(chance, late)
+
+    def _late(self, level: float, group: list[int]) -> tuple[float, bool]:
+        """Return the chance that those probes missed a value that came when the Ritz vectors ``group`` were there."""
+        columns, count = self.coefficients[:, self.wanted[group]], len(self.left)
+        late = [p for p, probe in enumerate(self.krylov.probes) if probe.news(columns, count) < 0.5]
+        return self._missed(level, late, self.wanted)
+
+    def _missed(self, level: float, probes: list[int] | range, besides: np.ndarray) -> tuple[float, bool]:
+        """Return the chance that all ``probes`` missed a value at ``level``, and whether there was any to ask.
+
+        Its eigenvector is orthogonal to the Ritz vectors ``besides``.
+        """
+        m, n = self.krylov.filled, self.krylov.operator.n
+        distance = level - self.values
+        distance[besides] = np.inf
+        distance[distance == 0] = np.finfo(float).tiny
+        seen = self.left[m:] / distance  # u in V, for its part h in the queue: |u| = 1 bounds h
+        shape = np.eye(len(seen)) + seen @ seen.T
+        chance, told = 1.0, False
+        for p in probes:
+            c = self.krylov.probes[p].at(level, NEAR * self.tol * abs(level), len(self.left))
+            if c is None:
+                continue
+            told = True
+            product = seen @ (self.coefficients.T @ c[:m]) + c[m:]
+            if np.isfinite(product).all() and np.isfinite(shape).all():
+                most = np.sqrt(2 * n / np.pi) * np.sqrt(max(0.0, product @ np.linalg.solve(shape, product)))
+                chance *= min(1.0, most)
+                if most > CHANCE:
+                    self.unseen.append(product * np.sqrt(2 * n / np.pi) / CHANCE)
+        return chance, told
+
+    def missing(self) -> np.ndarray:
+        """Return, as columns in the queue longer than 1, what keeps pairs from convergence and places from certainty."""
+        queue, target = self.left[self.krylov.filled :], self.tol * np.abs(self.theta)
+        open_ = self.estimates > np.maximum(target, self.krylov.floor)
+        columns = [queue[:, self.wanted[open_]] / np.maximum(target, self.krylov.floor)[open_]]
+        if not open_.any() or self.unseen:
+            columns += [v[:, None] for v in self.unseen]
+        return np.concatenate(columns, axis=1)

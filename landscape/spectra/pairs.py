@@ -1,0 +1,107 @@
+"""From Ritz pairs to eigenpairs with true residuals, and what is said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from landscape.seeds import rademacher
+from landscape.spectra.certainty import CHANCE, Look
+from landscape.spectra.operators import Operator
+from landscape.spectra.selection import shown
+
+ROUNDING = 50.0  # multiples of rounding, relative to the largest value, below which a value is zero
+
+
+@dataclass
+class Pairs:
+    """Eigenpairs as they are returned: ``values`` (k,), ``vectors`` (n, k), ``residuals`` (k,), and which are what."""
+
+    values: np.ndarray
+    vectors: torch.Tensor
+    residuals: np.ndarray
+    sure: np.ndarray  # that none is missing above it
+    tol: float
+    floor: float
+
+    @property
+    def zero(self) -> np.ndarray:
+        """Which are zero to rounding."""
+        return (np.abs(self.values) <= self.floor) & (self.residuals <= self.floor)
+
+    @property
+    def exact(self) -> np.ndarray:
+        """Which residuals are small enough."""
+        return (self.residuals <= self.tol * np.abs(self.values)) & ~self.zero
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Which are the values asked for, to the tolerance."""
+        return self.exact & self.sure
+
+    def status(self, operator: Operator, interrupted: bool, matvecs: int) -> tuple[str, str]:
+        """Return the status and its words."""
+        k, good = len(self.values), int(self.converged.sum())
+        zero, unsure = int(self.zero.sum()), int((self.exact & ~self.sure).sum())
+        limited = int(((self.residuals <= self.floor) & ~self.exact & ~self.zero).sum())
+        parts = [f"{good} of {k} pairs have a relative residual of at most {self.tol:g}"]
+        if zero:
+            parts.append(f"{zero} are zero to rounding, which no relative tolerance can tell from noise")
+        if limited:
+            precision = str(operator.dtype).removeprefix("torch.")
+            remedy = "use float64, or loosen tol" if operator.dtype == torch.float32 else "loosen tol"
+            parts.append(f"{limited} are as exact as {precision} makes them beside the largest value: {remedy}")
+        if unsure:
+            parts.append(f"{unsure} are eigenvalues, but others may be missing above them: raise max_matvecs or basis")
+        if left := k - good - zero - limited - unsure:
+            parts.append(f"{left} are not converged: raise max_matvecs or basis, loosen tol, or use float64")
+        message = "; ".join(parts) + f" ({matvecs} products)"
+        if interrupted:
+            return "interrupted", "stopped by Ctrl-C: " + message
+        return ("converged" if good == k else "not converged"), message
+
+
+def pairs_of(look: Look, operator: Operator, seed: int) -> Pairs:
+    """Return the wanted pairs of ``look`` with their true residuals.
+
+    A Ritz vector v is a combination of vectors that were multiplied, so that A v is the same combination of their
+    products, and the residual is known without another one, up to rounding and to whatever of A is not linear. One
+    product with a random combination of all the pairs measures both. The pairs for which that could decide
+    between converged and not are multiplied themselves, in one block.
+    """
+    tol, values, estimates = look.tol, look.theta.copy(), look.estimates
+    sure = _settled(look) & (look.chances() <= CHANCE)
+    vectors = look.krylov.vectors(look.coefficients[:, look.wanted])
+    left = look.krylov.combined(look.left[:, look.wanted])
+    signs = rademacher(len(values), seed, 2_000_000, dtype=operator.dtype, device=operator.device)
+    weights = torch.from_numpy(values).to(vectors)
+    mixed = vectors @ signs
+    unlike = (operator @ mixed[:, None])[:, 0] - vectors @ (signs * weights) - left @ signs
+    error = operator.norm(unlike)  # of all the pairs together: no single one is likely to be worse
+    residuals = np.hypot(estimates, error)
+    floor = ROUNDING * operator.eps * max(look.krylov.scale, float(np.abs(values).max()))
+    doubtful = ((estimates <= tol * np.abs(values)) & (residuals > tol * np.abs(values))) | (error > floor)
+    if doubtful.any():
+        rows = torch.from_numpy(np.flatnonzero(doubtful)).to(vectors.device)
+        some = vectors[:, rows]
+        lengths = [operator.norm(v) for v in some.T]
+        some = some / torch.tensor(lengths, dtype=some.dtype, device=some.device)
+        vectors[:, rows] = some
+        products = operator @ some
+        values[doubtful] = [operator.dot(v, p) for v, p in zip(some.T, products.T, strict=True)]
+        rest = products - some * torch.from_numpy(values[doubtful]).to(some)
+        residuals[doubtful] = [operator.norm(r) for r in rest.T]
+    found = shown(values, look.which)
+    rows = torch.from_numpy(found).to(vectors.device)
+    return Pairs(values[found], vectors[:, rows], residuals[found], sure[found], tol, floor)
+
+
+def _settled(look: Look) -> np.ndarray:
+    """Return for each pair whether all that are wanted more are known well enough to stand above it."""
+    theta, estimates = look.theta, look.estimates
+    apart = np.abs(theta[:, None] - theta[None, :])
+    above = np.tri(len(theta), k=-1, dtype=bool)
+    found: np.ndarray = (look.met[None, :] | (estimates[None, :] <= apart) | ~above).all(axis=1)
+    return found
