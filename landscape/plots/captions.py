@@ -305,12 +305,17 @@ def _comparison(surfaces: Mapping[str, Surface], metric: str | None, kind: str |
 
 
 def _family(result: Family) -> str:
-    first = next(iter(result.members.values()))
-    sure = "; ".join(f"{name}: {m.status}" for name, m in result.members.items() if not m.ok)
-    return (
-        f"The same question asked of {len(result)} {plural(result.by, len(result))}, in the order given. Of the first, "
-        f"{next(iter(result.members))}: {_WORDS[first.kind](first)}{f' Not the whole answer: {sure}.' if sure else ''}"
-    )
+    whose = f"{len(result)} {plural(result.by, len(result))}, in the order given"
+    words = {
+        "eigenpairs": f"Eigenvalues of {whose}. The bar of each is its residual: an exact eigenvalue lies within it. "
+        "Those not converged are red or hollow.",
+        "density": f"How the eigenvalues of {whose}, are distributed. Above: the density, smoothed, on a logarithmic "
+        "scale. Below: the share of eigenvalues at or below each value.",
+    }
+    others = f"The same question asked of {whose}, with 95 % intervals where the answer is a number."
+    open_ = "; ".join(f"{name}: {member.status}" for name, member in result.members.items() if not member.ok)
+    found = words.get(result.of, others)
+    return f"{found} Not the whole answer: {open_}." if open_ else found
 
 
 def _layers(result: LayerCurvature) -> str:

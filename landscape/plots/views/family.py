@@ -145,7 +145,7 @@ def _axis(label: str, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, 
     finite = values[np.isfinite(values)]
     if is_wide(finite):
         top = float(np.nanmax(np.fmax(high, finite.max())))
-        return Axis(label, "log", (finite.min() / 2, top * (30 if room else 2)))
+        return Axis(label, "log", (finite.min() / 2, top * (3 * (top / finite.min()) ** 0.35 if room else 2)))
     sizes = np.abs(finite[finite != 0])
     if len(sizes) and sizes.max() / sizes.min() >= 100:
         threshold = 10.0 ** np.floor(np.log10(max(sizes.min(), sizes.max() * 1e-6)))

@@ -61,7 +61,11 @@ def _within(result: LayerCurvature) -> Bars:
         shares,
         np.concatenate([[1 - high], nothing]),
         np.concatenate([[1 - low], nothing]),
-        Axis("share", limits=(bottom, 1.02 + 0.4 * (1 - bottom))),
+        Axis(
+            "share",
+            limits=(bottom, 1.02 + 0.4 * (1 - bottom)),
+            ticks={v: f"{v:g}" for v in (0.0, 0.25, 0.5, 0.75, 1.0)},
+        ),
         texts,
         colours=[SKY] * len(shares),
         title=f"How much lies within {plural(result.by, 2)} (95 % interval)",
