@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from landscape.errors import InputError
 from landscape.results.atoms import OTHERS, Atoms, separate
 from landscape.results.base import Result, host, number
 from landscape.results.outliers import BELOW, Outliers, count_outliers
-from landscape.results.quadrature import Means, means
+from landscape.results.quadrature import Means, means, parts, reaches
 
 EVEN = 12**-0.5  # standard deviation of mass spread evenly over a stretch, in lengths of the stretch
 
@@ -87,12 +86,14 @@ class SpectralDensity(Result):
 
     @property
     def widths(self) -> np.ndarray:
-        """How far from its node the mass may sit: the residual, at most the mean gap to the neighbouring nodes."""
-        nodes = self.nodes
-        gaps = np.zeros_like(nodes) if nodes.shape[1] < 2 else np.gradient(nodes, axis=1)
-        last = np.isnan(gaps) & ~np.isnan(nodes)  # beside the NaN that end a row
-        gaps[last] = (nodes - np.roll(nodes, 1, axis=1))[last]
-        return np.minimum(self.residuals, np.where(np.isnan(gaps), 0.0, gaps))
+        """How far from its node the mass may sit: at most the mean gap to the neighbouring nodes.
+
+        It is less where all probes are sure of a place: the residual and the distance of their nearest nodes are small.
+        """
+        if "widths" not in self._cache:
+            self._cache["widths"] = reaches(self.nodes, self.residuals)
+        found: np.ndarray = self._cache["widths"]
+        return found
 
     @property
     def n(self) -> int:
@@ -127,7 +128,7 @@ class SpectralDensity(Result):
     def grid(self, points: int = 400) -> np.ndarray:
         """Return an even grid that covers every node with a margin."""
         low, high = np.nanmin(self.nodes), np.nanmax(self.nodes)
-        margin = 0.05 * (high - low) or max(abs(high), 1.0) * 0.05
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
         return np.linspace(low - margin, high + margin, points)
 
     # -- curves -------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class SpectralDensity(Result):
         """
         return np.clip(self._shares(np.asarray(grid, float), width).values, 0.0, 1.0)
 
-    def density(self, grid: Any, *, width: float | None = None) -> np.ndarray:
+    def density(self, grid: Any, *, width: float | None = None, atoms: bool = True) -> np.ndarray:
         """Return the density at each value of ``grid`` (per unit of eigenvalue; integrates to 1).
 
         Parameters
@@ -151,21 +152,29 @@ class SpectralDensity(Result):
         width : float, optional
             One Gaussian smoothing width for everything, in units of the eigenvalues. By default each node has its own
             (see ``widths``) and atoms have none, so that bulk and outliers are both resolved.
+        atoms : bool
+            Whether they are part of it; the rest alone integrates to 1 - atoms.count/n.
 
         Notes
         -----
         The mass between neighbouring grid midpoints is exact, so no peak can fall between two points.
         """
-        return self._heights(grid, width).values
+        return self._heights(grid, width, atoms).values
 
     def bands(
-        self, grid: Any, *, level: float = 0.95, cumulative: bool = False, width: float | None = None
+        self,
+        grid: Any,
+        *,
+        level: float = 0.95,
+        cumulative: bool = False,
+        width: float | None = None,
+        atoms: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the pointwise interval of the density, or of the cdf, over draws of the probes; NaN for one probe.
 
         It holds the truth smoothed with the same ``width``; what smoothing, and too few steps, change is not in it.
         """
-        found = self._shares(np.asarray(grid, float), width) if cumulative else self._heights(grid, width)
+        found = self._shares(np.asarray(grid, float), width) if cumulative else self._heights(grid, width, atoms)
         low, high = found.interval(level)
         return np.clip(low, 0.0, 1.0 if cumulative else None), np.clip(high, None, 1.0 if cumulative else None)
 
@@ -194,20 +203,21 @@ class SpectralDensity(Result):
     def _shares(self, grid: np.ndarray, width: float | None) -> Means:
         return self._means(*self._below(grid, width, EVEN), shares=not width)
 
-    def _heights(self, grid: Any, width: float | None) -> Means:
+    def _heights(self, grid: Any, width: float | None, atoms: bool) -> Means:
         edges = _edges(grid)
-        below = self._below(edges, width, 1.0)
-        return self._means(*(np.diff(part, axis=-1) / np.diff(edges) for part in below))
+        values, fixed = (np.diff(part, axis=-1) / np.diff(edges) for part in self._below(edges, width, 1.0))
+        return self._means(values, fixed * atoms)
 
     def _means(self, values: np.ndarray, fixed: np.ndarray, *, shares: bool = False) -> Means:
-        return means(values, self._separated[1], fixed, self.atoms.multiplicities, self.n, shares=shares)
+        eps = float(self.dataset.attrs["eps"])
+        return means(values, self._separated[1], fixed, self.atoms.multiplicities, self.n, eps, shares=shares)
 
     def _below(self, grid: np.ndarray, width: float | None, own: float) -> tuple[np.ndarray, np.ndarray]:
         """Return which part of each node (probes, steps, g) and of each atom (k, g) lies at or below each value."""
         nodes = np.nan_to_num(self.nodes)
         widths = self.widths * own if width is None else np.full_like(nodes, width)
         values = self.atoms.values
-        return _parts(grid, nodes, np.nan_to_num(widths)), _parts(grid, values, np.full_like(values, width or 0.0))
+        return parts(grid, nodes, np.nan_to_num(widths)), parts(grid, values, np.full_like(values, width or 0.0))
 
     # -- counts ---------------------------------------------------------------------------------------
 
@@ -243,7 +253,7 @@ class SpectralDensity(Result):
         low, high = np.full(count, (places - 9 * widths).min()), np.full(count, (places + 9 * widths).max())
         for _ in range(60):  # as many are beyond the place of number i as its rank
             middle = (low + high) / 2
-            beyond = numbers @ (1 - _parts(middle, places, widths))
+            beyond = numbers @ (1 - parts(middle, places, widths))
             low, high = np.where(beyond > np.arange(count) + 0.5, (middle, high), (low, middle))
         return sign * high
 
@@ -254,17 +264,10 @@ class SpectralDensity(Result):
             "range of nodes": f"[{np.nanmin(self.nodes):.4g}, {np.nanmax(self.nodes):.4g}]",
             "mean eigenvalue": number(self.moment(1), self.moment_stderr(1)),
             "share at or below 0": number(float(below.values[0]), float(below.stderr[0])),
-            "single eigenvalues": f"{self.atoms.count} resolved, of share 1/n each",
+            "resolved eigenvalues": f"{self.atoms.count}, of share 1/n each",
         }
         outliers = self.outliers()
         return found if outliers.count is None else {**found, "outliers": f"{outliers.count} above {outliers.edge:.4g}"}
-
-
-def _parts(grid: np.ndarray, places: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Return which part of a Gaussian around each place, of its width, lies at or below each value of ``grid``."""
-    distance = grid - places[..., None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(widths[..., None] > 0, ndtr(distance / widths[..., None]), distance >= 0)
 
 
 def _edges(grid: Any) -> np.ndarray:

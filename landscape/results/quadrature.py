@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.special import ndtr
 
 from landscape.results.base import check_level
 
 THEORY = 8.0  # probes that the variance known from theory counts for, beside the spread over the probes
-ROUNDING = 1e-12  # of the largest value: the least half-width
+SKEWEST = 4.0  # what is more skewed than half an eigenvalue's weight has no more to say
+ROUNDING = 50.0  # units of rounding of the mean size: the least half-width
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,14 @@ class Means:
 
 
 def means(
-    values: np.ndarray, weights: np.ndarray, fixed: np.ndarray, times: np.ndarray, n: int, *, shares: bool = False
+    values: np.ndarray,
+    weights: np.ndarray,
+    fixed: np.ndarray,
+    times: np.ndarray,
+    n: int,
+    eps: float,
+    *,
+    shares: bool = False,
 ) -> Means:
     """Return the means of functions over n eigenvalues.
 
@@ -65,6 +74,8 @@ def means(
         How often each of these occurs.
     n : int
         All eigenvalues, the known ones included.
+    eps : float
+        Rounding unit of what the values were computed from.
     shares : bool
         The functions are 1 for some eigenvalues and 0 for the others, whatever they are at the nodes.
 
@@ -90,18 +101,42 @@ def means(
     square = np.maximum(second - unit**2, 0.0)
     cube = third - 3 * unit * second + 2 * unit**3
     with np.errstate(divide="ignore", invalid="ignore"):
-        skew = np.where(square > 1e-15 * second, cube / square**1.5, 0.0) * (8 / ((count + 2) * probes)) ** 0.5
+        skew = np.where(square > 1e-15 * second, cube / square / square**0.5, 0.0)
+    skew = np.clip(skew * (8 / ((count + 2) * probes)) ** 0.5, -SKEWEST, SKEWEST)
     sample = (probes - 1) / (probes - 1 + THEORY)
     if probes > 1:
         spread = samples.var(axis=0, ddof=1)
         variance = (sample * spread + (1 - sample) * 2 / (count + 2) * square * (1.0 if shares else size**2)) / probes
     else:
         variance = np.full_like(mean, np.nan)
+    mass = times @ np.abs(fixed) / n + share * np.einsum("psg,ps->g", np.abs(values), weights) / probes
     return Means(
         times @ fixed / n + share * mean,
         share**2 * variance,
         skew,
         sample,
         (probes - 1 + THEORY) ** 2 / max(probes - 1, 1),
-        ROUNDING * (np.ones_like(size) if shares else size),
+        np.full_like(mass, ROUNDING * eps * mass.max(initial=0.0)),
     )
+
+
+def reaches(nodes: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+    """Return how far from each node its mass may sit, (probes, steps): see :attr:`SpectralDensity.widths`."""
+    gaps = np.zeros_like(nodes) if nodes.shape[1] < 2 else np.gradient(nodes, axis=1)
+    last = np.isnan(gaps) & ~np.isnan(nodes)  # beside the NaN that end a row
+    gaps[last] = (nodes - np.roll(nodes, 1, axis=1))[last]
+    widths = residuals.copy()
+    for row, near in zip(nodes, residuals, strict=True):
+        places, near = row[np.isfinite(row)], near[np.isfinite(row)]
+        right = np.clip(np.searchsorted(places, np.nan_to_num(nodes)), 1, max(len(places) - 1, 1)) % len(places)
+        left = np.maximum(right - 1, 0)
+        at = np.where(np.abs(nodes - places[left]) <= np.abs(nodes - places[right]), left, right)
+        widths = np.maximum(widths, np.abs(nodes - places[at]) + near[at])
+    return np.minimum(widths, np.where(np.isnan(gaps), 0.0, gaps))
+
+
+def parts(grid: np.ndarray, places: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Return which part of a Gaussian around each place, of its width, lies at or below each value of ``grid``."""
+    distance = grid - places[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(widths[..., None] > 0, ndtr(distance / widths[..., None]), distance >= 0)

@@ -334,7 +334,7 @@ def test_bad_surface_options_are_refused(options):
 
 
 def test_density_integrates_to_one_and_shows_a_single_eigenvalue():
-    from landscape.plots.views.density import atom_floor, eigenvalue_axis, node_grid
+    from landscape.plots.views.density import density, eigenvalue_axis, node_grid, one_eigenvalue
 
     result = made.density()
     axis = eigenvalue_axis(result)
@@ -342,8 +342,12 @@ def test_density_integrates_to_one_and_shows_a_single_eigenvalue():
     grid = node_grid(result, axis, None)
     heights = result.density(grid)
     assert ((heights[1:] + heights[:-1]) / 2 * np.diff(grid)).sum() == pytest.approx(1, abs=2e-3)
-    peak = result.density(grid)[np.abs(grid - 80) < 1].max()
-    assert peak > 0.5 * atom_floor(result, grid, axis, None)
+    assert list(result.atoms.values) == [80.0]
+    sheet = density(result, "density").rows[0][0]
+    stem, head = sheet.curves[1:]
+    assert list(head.x) == [80.0]
+    assert head.y[0] == one_eigenvalue(result, grid, None) > sheet.y.limits[0]
+    assert np.nanmax(stem.y) == head.y[0]
 
 
 def test_words_stand_where_no_data_are():

@@ -9,7 +9,7 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.plots.scales import Axis, Symlog, symlog_axis
 from landscape.plots.sheets import Curve, Curves, Panel, Reference, Sheet
-from landscape.plots.style import BLUE, GREEN, check_size
+from landscape.plots.style import BLUE, GREEN, VERMILLION, check_size
 from landscape.plots.titles import heading
 from landscape.results import SpectralDensity
 
@@ -29,8 +29,8 @@ def density(
 ) -> Sheet:
     """Draw ``"density"``, ``"cumulative"`` or ``"counts"``; without a name the first two.
 
-    ``width`` is one smoothing width for every node, in units of the eigenvalues; by default each node
-    has its own.
+    ``width`` is one smoothing width for everything, in units of the eigenvalues; by default each node
+    has its own and single eigenvalues stand as stems.
     """
     if quantity is not None and quantity not in _QUANTITIES:
         raise InputError(
@@ -95,14 +95,15 @@ def node_grid(result: SpectralDensity, axis: Axis, width: float | None) -> np.nd
 def _in_chunks(result: SpectralDensity, grid: np.ndarray, width: float | None) -> tuple[np.ndarray, ...]:
     """Return mean, low and high of the density on ``grid`` without holding grid times nodes at once."""
     step = max(50, _CHUNK // result.nodes.size)
+    atoms = width is not None
     parts = []
     for first in range(0, len(grid), step):
         left, right = max(first - 1, 0), min(first + step + 1, len(grid))
         if right - left < 2:
             left = right - 2
         piece, inner = grid[left:right], slice(first - left, min(first + step, len(grid)) - left)
-        low, high = result.bands(piece, width=width)
-        parts.append((result.density(piece, width=width)[inner], low[inner], high[inner]))
+        low, high = result.bands(piece, width=width, atoms=atoms)
+        parts.append((result.density(piece, width=width, atoms=atoms)[inner], low[inner], high[inner]))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
@@ -113,54 +114,98 @@ def _shares_in_chunks(result: SpectralDensity, grid: np.ndarray) -> tuple[np.nda
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def atom_floor(result: SpectralDensity, grid: np.ndarray, axis: Axis, width: float | None) -> float:
-    """Return the height of one single eigenvalue (mass 1/n) where it is drawn lowest, outside the bulk."""
-    keep = np.isfinite(result.nodes)
-    nodes = result.nodes[keep]
-    widths = result.widths[keep] if width is None else np.full_like(nodes, width)
-    cells = np.interp(nodes, grid, np.gradient(grid))
-    spread = np.maximum(cells, widths * np.sqrt(2 * np.pi))
-    edge = axis.scale.threshold if isinstance(axis.scale, Symlog) else 0.0
-    outside = np.abs(nodes) > edge
-    spread = spread[outside] if outside.any() else spread
-    return float(1.0 / (result.n * spread.max()))
+def one_eigenvalue(result: SpectralDensity, grid: np.ndarray, width: float | None) -> float:
+    """Return the height of one single eigenvalue (mass 1/n) smoothed like most of the others."""
+    if width is None:
+        keep = result.weights > 0
+        width = _typical(result.widths[keep], result.weights[keep], 0.5)
+    least = float(np.median(np.diff(grid)))
+    return float(1.0 / (result.n * max(width * np.sqrt(2 * np.pi), least)))
 
 
 def _density(result: SpectralDensity, axis: Axis, width: float | None) -> Curves:
     grid = node_grid(result, axis, width)
     mean, low, high = _in_chunks(result, grid, width)
-    atom = atom_floor(result, grid, axis, width)
-    floor, top = atom / 5, float(mean.max()) * 3
-    smoothing = f"width {width:.3g}" if width is not None else "each node's own width"
+    one = one_eigenvalue(result, grid, width)
+    floor = one / 5
+    top = max(float(mean.max()) * 3, one * 3 * result.atoms.multiplicities.max(initial=1))
     band = not np.isnan(low).all()
-    curve = Curve(
-        grid,
-        np.maximum(mean, floor / 10),
-        colour=BLUE,
-        low=np.maximum(low, floor / 10) if band else None,
-        high=np.maximum(high, floor / 10) if band else None,
-    )
+    curves = [
+        Curve(
+            grid,
+            np.maximum(mean, floor / 10),
+            colour=BLUE,
+            low=np.maximum(low, floor / 10) if band else None,
+            high=np.maximum(high, floor / 10) if band else None,
+        )
+    ]
+    references = [Reference(0.0, along="x"), *_outlier_gap(result, axis)]
+    if width is not None:
+        smoothing = f"width {width:.3g}"
+        references.append(Reference(one, "height of one eigenvalue"))
+    else:
+        smoothing = f"each node's own width, {_range_of_widths(result)}"
+        curves += _stems(result, one, floor / 10)
     return Curves(
         axis,
-        Axis("density (share per unit of λ)", "log", (floor, max(top, floor * 10))),
-        [curve],
-        [Reference(0.0, along="x"), Reference(atom, "height of one eigenvalue")],
+        Axis("density (share per unit of λ)", "log", (floor, top)),
+        curves,
+        references,
         title="Smoothed",
-        note=f"mean over probes ({smoothing})" + (", 95 % band" if band else ""),
+        note=f"{smoothing}" + (", 95 % band" if band else "; one probe, no band"),
     )
 
 
-def _steps(result: SpectralDensity, axis: Axis) -> np.ndarray:
-    """Return every node with the value just below it, so that the jumps of a cumulative share are upright."""
-    assert axis.limits is not None
-    nodes = np.unique(result.nodes[np.isfinite(result.nodes)])
-    if len(nodes) > _CELLS:
-        nodes = np.unique(nodes[np.linspace(0, len(nodes) - 1, _CELLS).astype(int)])
-    return np.unique(np.concatenate([[axis.limits[0]], np.nextafter(nodes, -np.inf), nodes, [axis.limits[1]]]))
+def _range_of_widths(result: SpectralDensity) -> str:
+    """Return the smoothing widths of most of the mass, in words."""
+    keep = result.weights > 0
+    low, high = (f"{_typical(result.widths[keep], result.weights[keep], share):.1g}" for share in (0.05, 0.95))
+    return low if low == high else f"{low} to {high} for most of the mass"
+
+
+def _typical(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    """Return the value that ``share`` of the weight does not exceed."""
+    order = np.argsort(values)
+    mass = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(mass, share * mass[-1])])
+
+
+def _stems(result: SpectralDensity, one: float, bottom: float) -> list[Curve]:
+    """Return single eigenvalues as thin lines as high as one of them would be if it were smoothed."""
+    atoms = result.atoms
+    if not len(atoms):
+        return []
+    heights = one * atoms.multiplicities
+    gaps = np.full(len(atoms), np.nan)
+    x, y = np.stack([atoms.values, atoms.values, gaps], 1), np.stack([np.full(len(atoms), bottom), heights, gaps], 1)
+    label = f"{atoms.count} resolved eigenvalue{'s' if atoms.count > 1 else ''}, 1/n each"
+    return [
+        Curve(x.ravel(), y.ravel(), colour=VERMILLION, width=1.0, opacity=0.6),
+        Curve(atoms.values, heights, label, VERMILLION, line="", marker="circle"),
+    ]
+
+
+def _outlier_gap(result: SpectralDensity, axis: Axis) -> list[Reference]:
+    """Return a line in the middle of each gap beyond which eigenvalues were counted as outliers."""
+    found = []
+    for end in ("upper", "lower"):
+        outliers = result.outliers(end)
+        if outliers.count is not None:
+            places = axis.place([outliers.values[-1], outliers.edge]).mean()
+            at = axis.scale.inverse(places) if isinstance(axis.scale, Symlog) else places
+            words = f"{outliers.count} outlier{'s' if outliers.count > 1 else ''}"
+            found.append(Reference(float(at), words, along="x", line="dot"))
+    return found
+
+
+def _places(result: SpectralDensity, axis: Axis) -> np.ndarray:
+    """Return a grid with every single eigenvalue and the value just below it, so that their jumps are upright."""
+    atoms = result.atoms.values
+    return np.unique(np.concatenate([node_grid(result, axis, None), np.nextafter(atoms, -np.inf), atoms]))
 
 
 def _cumulative(result: SpectralDensity, axis: Axis) -> Curves:
-    grid = _steps(result, axis)
+    grid = _places(result, axis)
     share, low, high = _shares_in_chunks(result, grid)
     band = not np.isnan(low).all()
     return Curves(
@@ -172,17 +217,17 @@ def _cumulative(result: SpectralDensity, axis: Axis) -> Curves:
                 share,
                 colour=GREEN,
                 low=low if band else None,
-                high=np.minimum(high, 1.0) if band else None,
+                high=high if band else None,
             )
         ],
         [Reference(0.0, along="x")],
-        title="Cumulative, without smoothing",
-        note="mean over probes" + (", 95 % band" if band else ""),
+        title="Cumulative",
+        note="no bandwidth to choose" + (", 95 % band" if band else ""),
     )
 
 
 def _counts(result: SpectralDensity, axis: Axis) -> Curves:
-    grid = _steps(result, axis)
+    grid = _places(result, axis)
     share, _, _ = _shares_in_chunks(result, grid)
     beyond = result.n * np.where(grid < 0, share, 1.0 - share)
     return Curves(
@@ -190,6 +235,6 @@ def _counts(result: SpectralDensity, axis: Axis) -> Curves:
         Axis("number of eigenvalues further from 0 than λ", "log", (0.3, result.n * 1.5)),
         [Curve(grid, np.maximum(beyond, 1e-3), colour=GREEN)],
         [Reference(0.0, along="x"), Reference(1.0, "one eigenvalue")],
-        title="Counted from the ends, without smoothing",
-        note="mean over probes",
+        title="Counted from the ends",
+        note="no bandwidth to choose; mean over probes",
     )
