@@ -200,14 +200,14 @@ class _Shares:
 
     @property
     def curvature(self) -> np.ndarray:
-        """v_cᵀ A v_b of each eigenvector that was reached, (k, B, B)."""
-        return self.table[: min(self.k, self.done // len(self.parts))]
+        """v_cᵀ A v_b of each eigenvector, (k, B, B); NaN of those that were not reached."""
+        reached = np.arange(self.k) < self.done // len(self.parts)
+        return np.where(reached[:, None, None], self.table[: self.k], np.nan)
 
     @property
     def mass(self) -> np.ndarray:
-        """|v_b|² of the same eigenvectors, (k, B)."""
-        reached = self.vectors[:, : len(self.curvature)]
-        return self._by_block(lambda where: (reached[where].double() ** 2).sum(0)).T.cpu().numpy()
+        """|v_b|² of the eigenvectors, (k, B)."""
+        return self._by_block(lambda where: (self.vectors[where].double() ** 2).sum(0)).T.cpu().numpy()
 
     @property
     def samples(self) -> np.ndarray:
@@ -218,9 +218,6 @@ class _Shares:
     @property
     def exact(self) -> np.ndarray:
         """2 <L_cb, A_cb> - |L_cb|², (B, B)."""
-        found = np.zeros(self.table.shape[1:])
-        if len(self.curvature) < self.k:
-            return np.full_like(found, np.nan)
         outer = self.values[:, None] * self.values
         gram = self._by_block(lambda where: self.vectors[where].double().T @ self.vectors[where].double()).cpu().numpy()
         found = 2 * np.einsum("i,icb->cb", self.values, self.curvature)
