@@ -129,11 +129,9 @@ def spectral_density(
 def _quadrature(operator: Operator, steps: int, seed: int, probe: int, bar: Bar) -> dict[str, np.ndarray]:
     """Return nodes, weights, residuals and the weights between probes; NaN ends a short row."""
     krylov = Krylov(operator, steps, _start(operator, seed, probe), seed)
-    for _ in range(steps):
+    while krylov.filled < steps and krylov.count > krylov.filled:  # else the probe's whole subspace is found
         krylov.extend()
         bar.advance(1, note=f"probe {probe + 1}")
-        if krylov.beta == 0:  # the probe's whole subspace is found: its quadrature is exact
-            break
     nodes, coefficients, residuals = krylov.ritz()
     found = {
         "nodes": nodes,

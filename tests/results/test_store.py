@@ -355,9 +355,9 @@ def test_density_integrates_to_one_and_its_bands_hold_it() -> None:
         low, high = result.bands(grid, width=width)
         assert np.all((low <= values + 1e-12) & (values <= high + 1e-12))
     assert result.cdf([-1.0, 0.0, 0.6, 5.0], width=0) == pytest.approx([0.0, 0.25, 0.55, 1.0])
-    smooth = result.cdf(grid)  # between the steps
-    assert np.all((result.cdf(grid - 1, width=0) <= smooth + 1e-9) & (smooth <= result.cdf(grid + 1, width=0) + 1e-9))
+    smooth = result.cdf(grid)
     assert np.all(np.diff(smooth) >= -1e-15)
+    assert np.abs(smooth - result.cdf(grid, width=0)).max() <= 0.3  # about half the heaviest node
     coarse = np.linspace(-3, 6, 10)  # no mass is lost between two points of a coarse grid
     assert float((result.density(coarse) * np.diff(coarse)[0]).sum()) == pytest.approx(1.0, abs=1e-3)
     assert result.moment(1) == pytest.approx((0.3 + 0.6 + 0.3 + 0.8) / 2)
