@@ -52,12 +52,13 @@ class Hutchinson:
             return
         target = self.target()
         best, at = self.cost(), 0
-        while not self.basis.full and self.work.left > self.basis.cost * self.basis.step:
-            if target is not None and len(self.basis) >= target:
+        if self.spread().one == 0:  # a diagonal, which a basis would only hide
+            return
+        while not self.basis.full:
+            count = self.basis.step if target is None else min(self.basis.step, target - len(self.basis))
+            if count <= 0 or self.basis.cost * count > self.work.left or (target is None and self.hopeless(best)):
                 break
-            if target is None and self.hopeless(best):
-                break
-            self.basis.grow(self.basis.step if target is None else min(CHUNK, target - len(self.basis)))
+            self.basis.grow(count)
             self.deflation = self.basis.deflation()
             cost = self.cost()
             if cost < best:
@@ -78,11 +79,16 @@ class Hutchinson:
 
     def cost(self) -> float:
         """Return the goal's cost with the present basis, from the pilot."""
+        pilot = self.work.probes.shape[1]
+        spent = 0 if self.basis is None else self.basis.cost * len(self.basis)
+        return self.goal.cost(self.spread(), pilot, spent, self.measure.per_probe)
+
+    def spread(self) -> Spread:
+        """Return how the pilot scatters with the present basis."""
         guide = self.measure.guide
         sums = guide.sums()
         sums.add(*self.seen())
-        spent = 0 if self.basis is None else self.basis.cost * len(self.basis)
-        return self.goal.cost(sums.spread(guide.known(self.deflation)), len(sums), spent, self.measure.per_probe)
+        return sums.spread(guide.known(self.deflation))
 
     def seen(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the pilot's probes and B times them."""

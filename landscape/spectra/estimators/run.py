@@ -12,7 +12,7 @@ from landscape.progress import Bar
 from landscape.results.provenance import Cost, collect
 from landscape.spectra.estimators import LEAST, METHODS
 from landscape.spectra.estimators.found import Found, Goal
-from landscape.spectra.estimators.measures import FEWEST, Measure
+from landscape.spectra.estimators.measures import FEWEST, Measure, Trace
 from landscape.spectra.estimators.work import Work
 
 
@@ -80,7 +80,12 @@ def run(
                 key={"question": title, "method": asked.method, "rtol": goal.rtol, **(key or {})})  # fmt: skip
     interrupted = False
     with Cost() as cost, Bar(title, total=goal.most) as work.bar:
-        estimator = METHODS[asked.method](work, goal, make(work))
+        measure = make(work)
+        if asked.method == "exact" and work.n > goal.most:
+            raise InputError(f"exact needs {work.n} products, one for each entry", got=goal.most,
+                             fix="raise products or max_products, or use another method")  # fmt: skip
+        few = isinstance(measure, Trace) and work.n <= goal.pilot  # entries, fewer than a pilot has probes
+        estimator = METHODS["exact" if few else asked.method](work, goal, measure)
         try:
             estimator.run()
         except KeyboardInterrupt:

@@ -88,7 +88,12 @@ class Work(Operator):
 
     def multiply(self, block: torch.Tensor) -> torch.Tensor:
         """Return the products with at most ``CHUNK`` columns, which are not remembered."""
-        product = super().__matmul__(block)
+        before = self.matvecs
+        try:
+            product = super().__matmul__(block)
+        except BaseException:
+            self.matvecs = before  # those of a block that did not come back are not had
+            raise
         self.bar.advance(block.shape[1], note=f"{self.matvecs} products")
         return product
 

@@ -12,6 +12,7 @@ import torch
 from landscape.spectra.estimators.deflation import Deflation, gram, orthonormal
 from landscape.spectra.estimators.found import Found, Goal
 from landscape.spectra.estimators.measures import FEWEST, DiagonalSums, Trace
+from landscape.spectra.estimators.probing import Hutchinson
 from landscape.spectra.estimators.work import CHUNK, Work
 
 INDEPENDENT = 1e-3  # how far a product may be from independent of all others and still count as such
@@ -23,7 +24,8 @@ class Small:
 
     With probes Ω, products Y = AΩ = QR and Z = AQ: ``W = QᵀΩ``, ``R``, ``T = QᵀZ``; column i of ``S`` is the unit
     vector s_i with ``Q (1 - s_i s_iᵀ) Qᵀ`` the projector onto the range of all products but the i-th. It is zero
-    where product i depends on the others, as in an operator of low rank: then nothing is lost without it.
+    where product i depends on the others, as in an operator of low rank, and where Q is the whole space: then nothing
+    is lost without it.
     """
 
     W: np.ndarray
@@ -38,7 +40,7 @@ class Small:
         inverse = np.linalg.pinv(R, rcond=len(R) * torch.finfo(Q.dtype).eps)
         independent = np.abs(np.einsum("ij,ji->i", inverse, R) - 1) < INDEPENDENT
         lengths = np.linalg.norm(inverse, axis=1)
-        keep = independent & (lengths > 0)
+        keep = independent & (lengths > 0) & (len(R) < Q.shape[1])
         S = np.where(keep, inverse.T / np.where(keep, lengths, 1.0), 0.0)
         return cls(gram(Q, probes.T), R, (T + T.T) / 2, S)
 
@@ -89,9 +91,15 @@ class XTrace:
         self.work, self.goal, self.measure = work, goal, measure
         self.Q = torch.empty(0, work.n, dtype=work.dtype, device=work.device)
         self.Z = self.Q
+        self.settled: Found | None = None
 
     def run(self) -> None:
         """Make probes and their second products, until the goal is met or the budget is used."""
+        self.work.pilot(min(self.goal.pilot, self.work.n))
+        plain = Hutchinson(self.work, self.goal, self.measure).found()
+        if plain is not None and plain.exact:  # a diagonal, which a basis would only hide
+            self.settled = plain
+            return
         most = min(self.work.n, (self.work.left + self.work.probes.shape[1]) // 2)
         if self.goal.rtol is None:
             self.extend(most)
@@ -117,8 +125,10 @@ class XTrace:
     def found(self) -> Found | None:
         """Return the estimate from the probes whose products are complete."""
         m = len(self.Z)
+        if self.settled is not None:
+            return self.settled
         if m < FEWEST:
-            return None
+            return Hutchinson(self.work, self.goal, self.measure).found()
         probes, products, Q, Z = self.work.probes[:, :m], self.work.products[:, :m], self.Q[:m], self.Z
         small = Small.of(probes, products, Q, Z)
         T = torch.from_numpy(small.T)
