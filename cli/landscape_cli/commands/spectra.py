@@ -61,7 +61,7 @@ def eigs(
             whole = asked.one("--by-layer")
             result = ls.eigsh_by_layer(whole, 1 if count is None else count, out=output, overwrite=overwrite, **options)
         else:
-            options |= {"k": 10 if count is None else count, "sigma": sigma}
+            options |= {"k": 10 if count is None else count} | ({} if sigma is None else {"sigma": sigma})
             result = asked.ask(ls.eigsh, out=output, overwrite=overwrite, **options)
     show(result, f"eigenvalues: {asked.words}")
     finish(result, output)
