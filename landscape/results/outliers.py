@@ -52,9 +52,8 @@ class Outliers:
         if beyond == 0:
             return f"<Outliers: no count: too few eigenvalues at the {self.end} end to compare gaps>"
         ratio = self.values[-1] / self.edge if self.edge else np.inf
-        gap = f"{self.values[-1]:.4g} is followed by {self.edge:.4g}, " + (
-            f"{ratio:.3g} times smaller" if 0 < ratio < 1 / FLOOR else "zero to rounding"
-        )
+        gap = f"{self.values[-1]:.4g} is followed by {self.edge:.4g}"
+        gap += f", {ratio:.3g} times smaller" if 0 < ratio < np.inf else ""
         odds = f"without outliers so wide a gap has a chance of {self.chance:.2g}"
         if self.count is None and self.chance < LEVEL:
             return f"<Outliers: no count: about {beyond}, not all of them resolved; more probes or steps will ({gap})>"
@@ -82,10 +81,11 @@ def count_outliers(values: np.ndarray, end: str = "upper") -> Outliers:
     Notes
     -----
     Sizes λ₁ ≥ λ₂ ≥ … at the end of a spectrum that falls off like a power have independent, equally distributed
-    exponential spacings i·log(λᵢ/λᵢ₊₁) (Rényi 1953), and those at a sharp edge are smaller and more even. So
-    the spacing at the gap is compared with the mean of up to 20 that follow: their ratio exceeds r by chance in
-    (1 + r/m)⁻ᵐ of such spectra, m being the number that follow. That chance, times the number of gaps looked at,
-    must be below 5 %; the gap with the smallest one counts. A change of the loss's scale changes nothing.
+    exponential spacings i·log(λᵢ/λᵢ₊₁), those of one that falls off exponentially i·(λᵢ - λᵢ₊₁) (Rényi 1953), and
+    at a sharp edge spacings are smaller and more even. So the spacing at the gap is compared with the mean of up to
+    20 that follow: their ratio exceeds r by chance in (1 + r/m)⁻ᵐ of such spectra, m being the number that follow.
+    The larger of both chances, times the number of gaps looked at, must be below 5 %; the gap with the smallest
+    one counts. A change of the loss's scale changes nothing.
 
     References
     ----------
@@ -97,15 +97,21 @@ def count_outliers(values: np.ndarray, end: str = "upper") -> Outliers:
         raise InputError("end must be 'upper' or 'lower'", got=end, fix="use 'upper' for the largest values")
     sign = 1.0 if end == "upper" else -1.0
     sizes = np.sort(sign * np.asarray(values, float))[::-1]
-    sizes = np.maximum(sizes, FLOOR * max(sizes[0], 0.0)) if len(sizes) else sizes
     if len(sizes) < 3 or sizes[0] <= 0:
         return Outliers(None, np.zeros(0), float("nan"), 1.0, end)
-    spacings = np.arange(1, len(sizes)) * np.log(sizes[:-1] / sizes[1:])
-    chances = [_chance(spacings[i], spacings[i + 1 : i + 1 + BELOW]) for i in range(len(spacings) - 1)]
+    tiny = FLOOR * sizes[0]
+    logs, ranks = np.log(np.maximum(sizes, tiny)), np.arange(1, len(sizes))
+    chances = np.max([_chances(-ranks * np.diff(scale)) for scale in (logs, sizes)], axis=0)
+    chances[sizes[: len(chances)] <= tiny] = 1.0
     at = int(np.argmin(chances))
-    chance = min(1.0, chances[at] * len(chances))
-    edge = sizes[at + 1] if sizes[at + 1] > FLOOR * sizes[0] else 0.0
+    chance = min(1.0, float(chances[at]) * len(chances))
+    edge = sizes[at + 1] if abs(sizes[at + 1]) > tiny else 0.0
     return Outliers(at + 1 if chance < LEVEL else None, sign * sizes[: at + 1], sign * float(edge), chance, end)
+
+
+def _chances(spacings: np.ndarray) -> np.ndarray:
+    """Return for each spacing but the last the chance of one as large, given those that follow it."""
+    return np.array([_chance(spacings[i], spacings[i + 1 : i + 1 + BELOW]) for i in range(len(spacings) - 1)])
 
 
 def _chance(spacing: float, below: np.ndarray) -> float:
