@@ -24,10 +24,22 @@ from landscape.spectra import eigsh
 
 
 class Moment:
-    """The state of training at a record; what two metrics need is computed once."""
+    """The state of training at a record; what two metrics need is computed once.
 
-    def __init__(self, objective: Objective, optimizer: optim.Optimizer, step: int, seed: int) -> None:
+    ``memory`` is what metrics keep from one record to the next, by a name of their own; it is the run's, so that
+    one metric can watch several runs.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: optim.Optimizer,
+        step: int,
+        seed: int,
+        memory: dict[str, Any] | None = None,
+    ) -> None:
         self.objective, self.optimizer, self.step, self.seed = objective, optimizer, step, seed
+        self.memory = {} if memory is None else memory
         self._hessians: dict[int, Hessian] = {}
 
     def hessian(self, objective: Objective | None = None) -> Hessian:
@@ -54,6 +66,9 @@ class Sharpness:
     optimizer's step turns unstable (2/η for plain SGD; NaN where no single number exists); ``edge`` is ρ,
     the largest eigenvalue of P^-1/2 H P^-1/2 over its threshold, with the edge of stability at 1.
 
+    A record starts from the eigenvector of the one before beside fresh random ones, the same at every record: where
+    another direction has become the sharpest it is found at once. Memory: one vector for each eigenvalue.
+
     Parameters
     ----------
     tol : float
@@ -73,7 +88,7 @@ class Sharpness:
     def __call__(self, moment: Moment) -> tuple[dict[str, Any], str]:
         """Return sharpness, its residual, threshold and edge; about 10 to 20 Hessian products."""
         hessian = moment.hessian(self.objective)
-        top = self._largest(hessian, moment.seed)
+        top = self._largest(hessian, moment, "sharpness")
         values = {
             "sharpness": float(top.values[0]),
             "sharpness_residual": float(top.residuals[0]),
@@ -92,13 +107,16 @@ class Sharpness:
             values["threshold"] = by.c / by.rate - decay
             values["edge"] = by.rate * (values["sharpness"] + decay) / by.c
         else:
-            edge = self._largest(preconditioned(hessian, moment.optimizer), moment.seed)
+            edge = self._largest(preconditioned(hessian, moment.optimizer), moment, "edge")
             values["edge"] = float(edge.values[0]) / by.c
             status = status if edge.ok else edge.status
         return values, self._worded(status, by)
 
-    def _largest(self, operator: Any, seed: int) -> EigenResult:
-        return eigsh(operator, 1, "LA", tol=self.tol, max_matvecs=self.max_matvecs, seed=seed)
+    def _largest(self, operator: Any, moment: Moment, name: str) -> EigenResult:
+        before = moment.memory.get(name)
+        found = eigsh(operator, 1, "LA", tol=self.tol, max_matvecs=self.max_matvecs, start=before, seed=moment.seed)
+        moment.memory[name] = found
+        return found
 
     @staticmethod
     def _worded(status: str, by: Preconditioner) -> str:

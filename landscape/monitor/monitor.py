@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -92,6 +93,7 @@ class Monitor:
         self._log: RunLog | MemoryLog | None = None
         self._handles: list[Any] = []
         self._warned: set[str] = set()
+        self._memory: dict[str, Any] = {}
         self._spent = 0.0
         self._busy = False
         self._loss_seen = False
@@ -155,6 +157,7 @@ class Monitor:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._memory.clear()
 
     # -- hooks --------------------------------------------------------------------------------------
 
@@ -189,7 +192,7 @@ class Monitor:
         try:
             if snapshot:
                 self._log.snapshot(self.step, self.objective.vector().cpu().numpy())
-            moment = Moment(self.objective, self.optimizer, self.step, self._seed)
+            moment = Moment(self.objective, self.optimizer, self.step, self._seed, self._memory)
             lines = [self._measured(metric, moment) for metric in due]
         finally:
             self._busy = False
@@ -277,6 +280,11 @@ def _intervals(metrics: Sequence[Metric], every: int | Mapping[str, int]) -> dic
             fix="watch the second with a monitor of its own",
         )
     given = every if isinstance(every, Mapping) else {m.name: every for m in metrics}
+    unknown = [str(name) for name in given if name not in names]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], names, n=1)
+        raise InputError("every names a metric that is not watched", got=unknown[0],
+                         fix=f"did you mean {near[0]!r}?" if near else f"watched are {', '.join(names)}")  # fmt: skip
     for m in metrics:
         interval = given.get(m.name)
         if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:

@@ -134,6 +134,57 @@ def test_gradient_descent_crosses_its_edge_where_it_diverges() -> None:
         assert (abs(float(model.weight.detach())) < 1) == stable == (edge[-1] < 1)
 
 
+class Crossing(nn.Module):
+    """Curvature 10 - s along one direction and 5 + s along another, where s moves by one a step; and a bulk below."""
+
+    def __init__(self, n: int = 200) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("turn", torch.linalg.qr(torch.randn(n, n, generator=generator).double())[0])
+        self.register_buffer("bulk", torch.linspace(-3, 3, n - 2).double())
+        self.s, self.w = nn.Parameter(torch.zeros(1).double()), nn.Parameter(torch.zeros(n).double())
+
+    def forward(self, scale: torch.Tensor) -> torch.Tensor:
+        z = self.turn @ self.w
+        moving = (10 - self.s) * z[0] ** 2 + (5 + self.s) * z[1] ** 2
+        return scale * (0.5 * (moving + (self.bulk * z[2:] ** 2).sum()) - self.s.sum())
+
+
+def test_a_sharper_direction_that_crosses_the_old_one_is_followed_at_the_first_record() -> None:
+    """The old eigenvector stays one, orthogonal to the new: an iteration from it alone would never leave it."""
+    model = Crossing()
+    objective = ls.Objective(model, lambda m, batch: (m(batch[0]).sum(), 1), (torch.ones(1).double(),))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    vectors = []
+    monitor = ls.Monitor(objective, optimizer, metrics=[Sharpness(tol=1e-2)], every=1)
+    with monitor:
+        for _ in range(8):
+            optimizer.zero_grad()
+            model(torch.ones(1).double()).sum().backward()
+            optimizer.step()
+            vectors.append(monitor._memory["sharpness"].vectors[1:, 0])
+    data = monitor.result().dataset
+    s = np.arange(9.0)
+    assert np.allclose(data["sharpness"], np.maximum(10 - s, 5 + s), rtol=1e-3)
+    assert set(data["sharpness_status"].to_numpy()) == {"converged"}
+    along = np.array([(model.turn @ v).abs().numpy()[:2] for v in vectors])
+    assert (along[:2, 0] > 0.99).all()
+    assert (along[2:, 1] > 0.99).all()
+    assert not monitor._memory  # nothing is held on to after the run
+
+
+def test_records_do_not_depend_on_what_a_metric_has_seen_in_another_run() -> None:
+    metric, records = Sharpness(tol=1e-4), []
+    for name in ("momentum", "adam", "momentum"):
+        run = Run(name)
+        monitor = ls.Monitor(run.objective, run.optimizer, metrics=[metric], every=3)
+        run.train(monitor)
+        records.append(monitor.result().dataset["sharpness"].to_numpy())
+    assert np.array_equal(records[0], records[2])
+    cold = ls.eigsh(ls.Hessian(run.objective), 1, tol=1e-4)
+    assert records[2][-1] == pytest.approx(cold.values[0], rel=1e-6)
+
+
 def test_adam_has_no_edge_before_its_first_step_and_one_after() -> None:
     run = Run("adam")
     monitor = ls.Monitor(run.objective, run.optimizer, metrics=["sharpness"], every=6)
@@ -372,6 +423,11 @@ def test_the_run_says_what_it_is_of_and_what_it_cost(tmp_path: Path) -> None:
     [
         ({"metrics": ["sharpnes"]}, "there is no such metric, got sharpnes; did you mean 'sharpness'"),
         ({"every": 0}, "every must give a positive number of steps for sharpness, got 0"),
+        (
+            {"every": {"sharpnes": 5}},
+            "every names a metric that is not watched, got sharpnes; did you mean 'sharpness'",
+        ),
+        ({"every": {"loss": 5}}, "not watched, got loss; watched are sharpness, gradient_coherence"),
         ({"every": {"sharpness": 5}}, "every must give a positive number of steps for gradient_coherence"),
         ({"metrics": ["sharpness", Sharpness(tol=0.1)]}, "metrics must have different names, got sharpness, sharpness"),
         ({"snapshots": 0}, "snapshots must be at least 1 step apart"),
