@@ -132,7 +132,7 @@ def _multiplicity(group: tuple[_Cluster, ...], weights: np.ndarray, crossed: np.
     rank = 1
     if count > 1 and not np.isnan(overlaps).any():
         sizes = np.linalg.eigvalsh(overlaps) / shares[:count].sum()
-        zero = 10 * max(c.spread for c in group[:count]) + 100 * eps + 4 * max(-sizes[0], 0.0)
+        zero = 4 * max(c.spread for c in group[:count]) + 20 * eps + 4 * max(-sizes[0], 0.0)
         rank = int((sizes > zero).sum())
         if rank == count or sizes[-rank] < 100 * zero:
             return 0

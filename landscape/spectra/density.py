@@ -88,8 +88,8 @@ def spectral_density(
     with Cost() as cost, Bar("spectral density", total=probes * steps) as bar:
         if partial.found and _same_operator(operator, partial.found, seed):
             rows, before = _rows(partial.found), int(partial.found["matvecs"])
-        if extend is not None and len(rows) < extend.probes:
-            rows, before = _earlier(operator, extend, steps, seed), extend.matvecs
+        if extend is not None and len(earlier := _earlier(operator, extend, steps, seed)) > len(rows):
+            rows, before = earlier, extend.matvecs
         bar.advance(min(len(rows), probes) * steps)
 
         def state() -> dict[str, np.ndarray]:
