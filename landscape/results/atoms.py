@@ -48,6 +48,7 @@ class _Cluster:
     """Nodes of one probe that their residuals do not tell apart: mostly one, or copies of a multiple eigenvalue."""
 
     nodes: slice
+    size: int
     value: float
     residual: float
     gap: float
@@ -103,7 +104,7 @@ def _clusters(nodes: np.ndarray, weights: np.ndarray, residuals: np.ndarray, rou
         above = theta[b] - theta[b - 1] if b < len(at) else np.inf
         value = float(np.average(theta[a:b], weights=weights[at][a:b] + 1e-300))
         reach = float(near[a:b].max() + theta[b - 1] - theta[a])
-        cluster = _Cluster(slice(at[a], at[b - 1] + 1), value, reach, float(min(below, above)))
+        cluster = _Cluster(slice(at[a], at[b - 1] + 1), b - a, value, reach, float(min(below, above)))
         if cluster.spread <= CONVERGED:
             found.append(cluster)
     return found
@@ -136,5 +137,7 @@ def _multiplicity(group: tuple[_Cluster, ...], weights: np.ndarray, crossed: np.
         rank = int((sizes > zero).sum())
         if rank == count or sizes[-rank] < 100 * zero:
             return 0
+    if rank < max(c.size for c in group):  # the basis is orthogonal: each node has a vector of its own
+        return 0
     chance = stats.chi2.cdf(n * shares.sum(), rank * len(group))
     return rank if CHANCE <= chance <= 1 - CHANCE or (rank == 1 and chance < CHANCE) else 0
