@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from landscape.spectra.lanczos import Krylov
+from landscape.spectra.probes import Probe
 from landscape.spectra.selection import order, outward
 
 #: The largest probability with which an eigenvalue that exists may stay hidden above a pair called converged.
-CHANCE = 0.02
+CHANCE = 0.05
 
 # Values within so many tolerances of each other are told apart by their own probes only.
 NEAR = 3.0
@@ -39,12 +41,12 @@ class Look:
         values, coefficients, left = krylov.residual_columns()
         return cls(krylov, which, tol, values, coefficients, left, order(values, which)[:k])
 
-    @property
+    @cached_property
     def theta(self) -> np.ndarray:
         """The wanted Ritz values (k,)."""
         return self.values[self.wanted]
 
-    @property
+    @cached_property
     def estimates(self) -> np.ndarray:
         """The residual norms (k,) of the wanted pairs, by linearity from the products made."""
         found: np.ndarray = np.linalg.norm(self.left[:, self.wanted], axis=0)
@@ -63,7 +65,7 @@ class Look:
     @property
     def levels(self) -> np.ndarray:
         """The eigenvalues at which hidden ones are looked for."""
-        steps, sides = self.tol * np.abs(self.theta), outward(self.theta, self.which)
+        steps, sides = np.maximum(self.target, self.krylov.floor), outward(self.theta, self.which)
         levels = [self.theta + sides * steps, self.theta - sides * steps]
         return np.concatenate([*levels, *([-levels[0]] if self.which == "LM" else [])])
 
@@ -75,9 +77,11 @@ class Look:
         have had to miss.
         """
         k, theta, sides = len(self.wanted), self.theta, outward(self.theta, self.which)
-        steps = self.tol * np.abs(theta)
-        heights = np.abs(theta) if self.which == "LM" else sides * theta
         self.lacking, self.unseen = False, []
+        if self.krylov.filled == self.krylov.operator.n:
+            return np.zeros(k)
+        steps = np.maximum(self.target, self.krylov.floor)
+        heights = np.abs(theta) if self.which == "LM" else sides * theta
         copies = {tuple(group): self._copies(group, theta, sides, steps) for group in self._groups(theta, sides, steps)}
         found = np.zeros(k)
         for i in range(k):
@@ -110,7 +114,7 @@ class Look:
 
     def _gap(self, level: float, theta: np.ndarray, steps: np.ndarray) -> float:
         """Return the chance that a value at ``level`` is hidden."""
-        chance, told = self._missed(level, range(len(self.krylov.probes)), np.zeros(0, dtype=int))
+        chance, told = self._missed(level, range(len(self._probes)), np.zeros(0, dtype=int))
         if chance <= CHANCE:
             return chance
         near = [j for j in range(len(theta)) if abs(theta[j] - level) <= NEAR * steps[j]]
@@ -121,9 +125,14 @@ class Look:
 
     def _late(self, level: float, group: list[int]) -> tuple[float, bool]:
         """Return the chance that those probes missed a value that came when the Ritz vectors ``group`` were there."""
-        columns, count = self.coefficients[:, self.wanted[group]], len(self.left)
-        late = [p for p, probe in enumerate(self.krylov.probes) if probe.news(columns, count) < 0.5]
+        columns = self.coefficients[:, self.wanted[group]]
+        late = [p for p, probe in enumerate(self._probes) if probe.news(columns) < 0.5]
         return self._missed(level, late, self.wanted)
+
+    @cached_property
+    def _probes(self) -> list[Probe]:
+        """The probes with coordinates in all present rows."""
+        return [probe.padded(len(self.left)) for probe in self.krylov.probes]
 
     def _missed(self, level: float, probes: list[int] | range, besides: np.ndarray) -> tuple[float, bool]:
         """Return the chance that all ``probes`` missed a value at ``level``, and whether there was any to ask.
@@ -135,26 +144,23 @@ class Look:
         distance[besides] = np.inf
         distance[distance == 0] = np.finfo(float).tiny
         seen = self.left[m:] / distance  # u in V, for its part h in the queue: |u| = 1 bounds h
-        shape = np.eye(len(seen)) + seen @ seen.T
         chance, told = 1.0, False
         for p in probes:
-            c = self.krylov.probes[p].at(level, NEAR * self.tol * abs(level), len(self.left))
+            c = self._probes[p].at(level, NEAR * self.tol * abs(level))
             if c is None:
                 continue
             told = True
-            product = seen @ (self.coefficients.T @ c[:m]) + c[m:]
-            if np.isfinite(product).all() and np.isfinite(shape).all():
-                most = np.sqrt(2 * n / np.pi) * np.sqrt(max(0.0, product @ np.linalg.solve(shape, product)))
+            product = seen @ (c[:m] @ self.coefficients) + c[m:]
+            if np.isfinite(product).all() and np.isfinite(seen).all():
+                bounded = product @ np.linalg.solve(np.eye(len(seen)) + seen @ seen.T, product)
+                most = np.sqrt(2 * n / np.pi * max(0.0, bounded))
                 chance *= min(1.0, most)
                 if most > CHANCE:
                     self.unseen.append(product * np.sqrt(2 * n / np.pi) / CHANCE)
         return chance, told
 
     def missing(self) -> np.ndarray:
-        """Return, as columns in the queue longer than 1, what keeps pairs from convergence and places from certainty."""
-        queue, target = self.left[self.krylov.filled :], self.tol * np.abs(self.theta)
-        open_ = self.estimates > np.maximum(target, self.krylov.floor)
-        columns = [queue[:, self.wanted[open_]] / np.maximum(target, self.krylov.floor)[open_]]
-        if not open_.any() or self.unseen:
-            columns += [v[:, None] for v in self.unseen]
-        return np.concatenate(columns, axis=1)
+        """Return what keeps pairs from convergence and places from certainty: columns in the queue, longer than 1."""
+        target = np.maximum(self.target, self.krylov.floor)
+        short = self.left[self.krylov.filled :, self.wanted] / target
+        return np.concatenate([short[:, ~self.met], *(v[:, None] for v in self.unseen)], axis=1)

@@ -90,7 +90,7 @@ def eigsh(
     A residual proves that there is an eigenvalue, not that none is missing above it: of an exactly multiple value
     a single start vector finds one copy, and of two very close ones it may see a mixture. So random vectors join
     the search while it converges, until the chance that one of them would have missed an eigenvalue that exists is
-    below 2 % for every place. Pairs for which this is not reached are not called converged, and the message says so.
+    below 5 % for every place. Pairs for which this is not reached are not called converged, and the message says so.
 
     One product a step; one at the end that checks all residuals, and one more for each pair that rounding leaves in
     doubt. Memory: ``basis`` vectors, those of ``start`` and a few random ones, and ``2 k`` at the end.

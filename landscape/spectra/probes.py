@@ -39,28 +39,30 @@ class Probe:
         rows = rows[rows < self.coordinates.shape[1]]
         self.coordinates, self.known = self.coordinates[:, rows], self.known[np.ix_(rows, rows)]
 
-    def _padded(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return coordinates and projector with zeros for the rows that came later."""
-        more = count - self.coordinates.shape[1]
-        return np.pad(self.coordinates, ((0, 0), (0, more))), np.pad(self.known, ((0, more), (0, more)))
+    def padded(self, count: int) -> Probe:
+        """Return it with zeros for the rows that came later, ``count`` rows in all."""
+        coordinates, known = np.zeros((len(self.levels), count)), np.zeros((count, count))
+        rows = self.coordinates.shape[1]
+        coordinates[:, :rows], known[:rows, :rows] = self.coordinates, self.known
+        return Probe(coordinates, self.levels, known)
 
-    def news(self, coefficients: np.ndarray, count: int) -> float:
+    def news(self, coefficients: np.ndarray) -> float:
         """Return how many dimensions of the space of these Ritz vectors were not there when s came."""
-        inside = self._padded(count)[1][: len(coefficients), : len(coefficients)]
-        return float(coefficients.shape[1] - np.sum(coefficients * (inside @ coefficients)))
+        m, k = coefficients.shape
+        return float(k - np.sum(coefficients * (self.known[:m, :m] @ coefficients)))
 
-    def at(self, level: float, slack: float, count: int) -> np.ndarray | None:
+    def at(self, level: float, slack: float) -> np.ndarray | None:
         """Return the coordinates that hold for an eigenvalue ``level``, to within ``slack``; None where none do."""
         distance = np.nan_to_num(np.abs(self.levels - level), nan=0.0)
         nearest = int(np.argmin(distance))
-        return self._padded(count)[0][nearest] if distance[nearest] <= slack else None
+        return self.coordinates[nearest] if distance[nearest] <= slack else None
 
     def turn(self, axes: np.ndarray, count: int) -> None:
         """Go over to the queue turned by the orthogonal ``axes``."""
         change = np.eye(count)
         change[-len(axes) :, -len(axes) :] = axes
-        coordinates, known = self._padded(count)
-        self.coordinates, self.known = coordinates @ change, change.T @ known @ change
+        whole = self.padded(count)
+        self.coordinates, self.known = whole.coordinates @ change, change.T @ whole.known @ change
 
     def restart(
         self, values: np.ndarray, coefficients: np.ndarray, left: np.ndarray, keep: np.ndarray, levels: np.ndarray
@@ -71,11 +73,11 @@ class Probe:
         vector ``left`` / (μ - θ) in the queue.
         """
         m, queue = len(coefficients), len(left)
-        known = self._padded(m + queue)[1]
+        whole = self.padded(m + queue)
         drop = np.setdiff1d(np.arange(m), keep)
         rows, held = np.zeros((len(levels), len(keep) + queue)), np.full(len(levels), np.inf)
         for i, level in enumerate(levels):
-            c = self.at(level, 1e-2 * abs(level), m + queue)
+            c = whole.at(level, 1e-2 * abs(level))
             if c is None or (level == values[drop]).any():
                 continue  # it can say no more of this value
             inside = coefficients.T @ c[:m]
@@ -85,4 +87,4 @@ class Probe:
         change = np.zeros((m + queue, len(keep) + queue))
         change[:m, : len(keep)] = coefficients[:, keep]
         change[m:, len(keep) :] = np.eye(queue)
-        self.known = change.T @ known @ change
+        self.known = change.T @ whole.known @ change
