@@ -153,12 +153,30 @@ def _density(result: SpectralDensity) -> str:
     return (
         f"How the {result.n:,} eigenvalues are distributed, from {probes} random "
         f"probe{'s' if probes > 1 else ''} ({result.matvecs} matrix-vector products); {band}. "
-        "Above: the density, smoothed, on a logarithmic scale low enough that a single eigenvalue shows (the level "
-        "line is the least height of one). "
-        "Below: the share of eigenvalues at or below each value, which involves no smoothing. "
+        "Above: the density, smoothed, on a logarithmic scale. "
+        f"{_resolved(result)}"
+        "Below: the share of eigenvalues at or below each value, which needs no bandwidth. "
         "Where the horizontal axis is linear in the middle and logarithmic beyond, as its label then says, areas "
         "cannot be compared by eye; compare the shares below."
     )
+
+
+def _resolved(result: SpectralDensity) -> str:
+    """Return what is said of single eigenvalues and of outliers."""
+    words = []
+    if result.atoms.count:
+        words.append(
+            f"Stems are {result.atoms.count} eigenvalues that every probe has resolved, of share 1/n each; their height "
+            "is that of one eigenvalue smoothed like the others. "
+        )
+    for end in ("upper", "lower"):
+        found = result.outliers(end)
+        if found.count is not None:
+            words.append(
+                f"At the {end} end {found.count} stand apart: so wide a gap has a chance of {found.chance:.1g} "
+                "in a spectrum without outliers. "
+            )
+    return "".join(words)
 
 
 def _surface(
