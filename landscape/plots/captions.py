@@ -166,8 +166,8 @@ def _resolved(result: SpectralDensity) -> str:
     words = []
     if result.atoms.count:
         words.append(
-            f"Stems are {result.atoms.count} eigenvalues that every probe has resolved, of share 1/n each; their height "
-            "is that of one eigenvalue smoothed like the others. "
+            f"Stems are {result.atoms.count} eigenvalues that every probe has resolved, of share 1/n each; their "
+            "height is that of one eigenvalue smoothed like the others. "
         )
     for end in ("upper", "lower"):
         found = result.outliers(end)
