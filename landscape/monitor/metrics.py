@@ -66,8 +66,8 @@ class Sharpness:
     optimizer's step turns unstable (2/η for plain SGD; NaN where no single number exists); ``edge`` is ρ,
     the largest eigenvalue of P^-1/2 H P^-1/2 over its threshold, with the edge of stability at 1.
 
-    A record starts from the eigenvector of the one before beside fresh random ones, the same at every record: where
-    another direction has become the sharpest it is found at once. Memory: one vector for each eigenvalue.
+    A record starts from the eigenvector of the one before beside random ones of its own: where another direction has
+    become the sharpest it is found at once. Memory: one vector for each eigenvalue.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ class Sharpness:
         return values, self._worded(status, by)
 
     def _largest(self, operator: Any, moment: Moment, name: str) -> EigenResult:
-        before = moment.memory.get(name)
-        found = eigsh(operator, 1, "LA", tol=self.tol, max_matvecs=self.max_matvecs, start=before, seed=moment.seed)
+        before, seed = moment.memory.get(name), moment.seed + moment.step  # what one vector hardly sees, another does
+        found = eigsh(operator, 1, "LA", tol=self.tol, max_matvecs=self.max_matvecs, start=before, seed=seed)
         moment.memory[name] = found
         return found
 

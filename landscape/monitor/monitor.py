@@ -50,7 +50,7 @@ class Monitor:
     resume : bool
         Go on with the run in ``out`` instead of refusing a folder that holds one.
     seed : int
-        Seeds every random choice of the metrics, the same at every record.
+        Seeds every random choice of the metrics; each record is a function of it and the step.
 
     Notes
     -----
