@@ -24,8 +24,8 @@ class FunctionOf:
     f(A) as it does on A: parts by parameter and error bars included.
 
     How many steps are made is found on probe 0, by going on until the quadrature no longer changes, and
-    is the same for all products. ``bias`` is by how much that quadrature differs from the one with a quarter
-    fewer steps: it bounds the error of the quadrature where more steps bring it closer.
+    is the same for all products. ``bias`` is by how much that quadrature differs from the one with half the
+    steps, a bound of its error once more steps bring it closer; ``settled`` says whether they do.
 
     S. Ubaru, J. Chen, Y. Saad, Fast estimation of tr(f(A)) via stochastic Lanczos quadrature, SIAM J. Matrix
     Anal. Appl. 38 (2017).
@@ -39,27 +39,25 @@ class FunctionOf:
         self.shape, self.dtype, self.device = (n, n), self.operator.dtype, self.operator.device
         self.space = getattr(op, "space", None)
         self.most = max(1, min(STEPS, n, most))
-        self.steps, self.bias = self._enough(tol)
+        self.steps, self.bias, self.settled = self._enough(tol)
         self.trial = self.operator.matvecs
 
-    def _enough(self, tol: float) -> tuple[int, float]:
-        """Return how many steps probe 0 needs, and by how much its quadrature then differs from a shorter one."""
+    def _enough(self, tol: float) -> tuple[int, float, bool]:
+        """Return how many steps probe 0 needs, the difference to half of them, and whether they suffice."""
         probe = rademacher(self.operator.n, self.seed, 0, dtype=self.dtype, device=self.device)
         krylov = Krylov(self.operator, self.most, probe, self.seed)
-        before = np.inf
-        while krylov.filled < self.most:
+        before, settled = np.inf, False
+        while krylov.filled < self.most and not settled:
             krylov.extend()
-            m = krylov.filled
-            if m % STRIDE and m < self.most and krylov.beta > 0:
+            if krylov.filled % STRIDE and krylov.filled < self.most and krylov.beta > 0:
                 continue
-            now = self._quadrature(krylov, m)
-            if krylov.beta == 0 or abs(now - before) <= tol * abs(now):
-                break
+            now = self._quadrature(krylov, krylov.filled)
+            settled = krylov.beta == 0 or abs(now - before) <= tol * abs(now)
             before = now
         m = krylov.filled
         if krylov.beta == 0:
-            return m, 0.0
-        return m, self.operator.n * abs(self._quadrature(krylov, m) - self._quadrature(krylov, max(1, m - m // 4)))
+            return m, 0.0, True
+        return m, self.operator.n * abs(before - self._quadrature(krylov, (m + 1) // 2)), settled
 
     def _quadrature(self, krylov: Krylov, m: int) -> float:
         return float(self._first_column(krylov.T[:m, :m])[0])

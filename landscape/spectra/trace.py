@@ -11,6 +11,7 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.results import TraceResult
+from landscape.results.base import STATUSES
 from landscape.spectra.estimators import LEAST, METHODS, Found, Measure, Trace
 from landscape.spectra.estimators.quadratic import Cube, Square
 from landscape.spectra.estimators.run import Asked, run
@@ -22,6 +23,7 @@ DIRECT: dict[str, type[Measure]] = {"identity": Trace, "square": Square, "cube":
 #: methods for what is not a sum over entries
 OVER_PROBES = ("auto", "hutchinson", "deflated")
 
+UNSETTLED = "raise max_products (or products), or add damping"
 QUADRATURE = 0.05  # part of rtol that a quadrature may be off, as far as its steps decide
 
 
@@ -90,12 +92,13 @@ def trace(
     if not callable(function) and not direct and name != "log":
         raise InputError("no such function", got=function, fix="use 'log', 'square', 'cube', or pass a function")
     asked.check(METHODS if name == "identity" or not direct else OVER_PROBES)
-    bias = 0.0
+    bias, settled = 0.0, True
     if not direct:
         applied = function if callable(function) else np.log
         op = FunctionOf(op, applied, name, seed=asked.seed, tol=QUADRATURE * rtol,
                         most=asked.goal.most // (2 * LEAST.get(method, 4)))  # fmt: skip
-        asked, bias = _in_steps(asked, op), op.bias
+        asked, bias, settled = _in_steps(asked, op), op.bias, op.settled
+        asked.check(METHODS)
     make = Trace if not direct else DIRECT[name]
     outcome = run("trace", op, asked, make, lambda found: _words(found, bias), {"function": name})
     found, work = outcome.found, outcome.work
@@ -112,8 +115,8 @@ def trace(
         method=found.method,
         function=name,
         matvecs=work.matvecs if direct else op.trial + op.steps * work.matvecs,
-        status=outcome.status,
-        message=outcome.message,
+        status=outcome.status if settled or not STATUSES[outcome.status] else "not converged",
+        message=outcome.message + ("" if settled else "; the quadrature has not settled: " + UNSETTLED),
         provenance=outcome.provenance,
     )
     finished: TraceResult = outcome.finish(result)

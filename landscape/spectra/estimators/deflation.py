@@ -63,8 +63,9 @@ class Deflation:
 
     def cube(self, work: Work) -> float:
         """Return tr A³ - tr B³; as many products as ``edge`` has rows."""
-        inner = gram(self.edge, self.rest(self.edge.T, work @ self.edge.T).T)
-        mixed = self.T @ self.coupling() + self.link.T @ inner @ self.link
+        mixed = self.T @ self.coupling()
+        if len(self.edge):
+            mixed += self.link.T @ gram(self.edge, self.rest(self.edge.T, work @ self.edge.T).T) @ self.link
         return float(np.trace(self.T @ self.T @ self.T) + 3 * np.trace(mixed))
 
 

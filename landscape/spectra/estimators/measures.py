@@ -172,11 +172,10 @@ class EntrySums(Sums):
 
     def add(self, probes: torch.Tensor, rest: torch.Tensor) -> None:
         """Take in probes and B times them, both (n, count)."""
-        super().add(probes, rest)
-        for column in (probes * rest).unbind(1):
-            x = column.double()
-            self.total += x
-            self.squares.append(float(x @ x))
+        entries = (probes * rest).double()
+        self.rows += list(self.measure.parts(entries))
+        self.total += entries.sum(dim=1)
+        self.squares += entries.square().sum(dim=0).tolist()
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all there is as arrays."""
@@ -215,8 +214,7 @@ class DiagonalSums(EntrySums):
     def add(self, probes: torch.Tensor, rest: torch.Tensor) -> None:
         """Take in probes and B times them, both (n, count)."""
         super().add(probes, rest)
-        for column in (probes * rest).unbind(1):
-            self.total2 += column.double() ** 2
+        self.total2 += (probes * rest).double().square().sum(dim=1)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all there is as arrays."""

@@ -56,7 +56,11 @@ class Hutchinson:
             return
         while not self.basis.full:
             count = self.basis.step if target is None else min(self.basis.step, target - len(self.basis))
-            if count <= 0 or self.basis.cost * count > self.work.left or (target is None and self.hopeless(best)):
+            if (
+                count <= 0
+                or self.basis.cost * count > self.work.left - self.reserve
+                or (target is None and self.hopeless(best))
+            ):
                 break
             self.basis.grow(count)
             self.deflation = self.basis.deflation()
@@ -65,6 +69,11 @@ class Hutchinson:
                 best, at = cost, len(self.basis)
             elif target is None and len(self.basis) - at >= 8 + at // 2:
                 break
+
+    @property
+    def reserve(self) -> int:
+        """Products that the pilot's probes and the basis still need, where a probe takes more than one."""
+        return (self.measure.per_probe - 1) * (self.work.probes.shape[1] + 1)
 
     def target(self) -> int | None:
         """Return how many directions to add, where that is fixed beforehand."""
