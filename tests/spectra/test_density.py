@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from scipy.stats import norm
 import landscape as ls
 from landscape.errors import InputError
 from landscape.seeds import rademacher
+from landscape.spectra.lanczos import Krylov
 from tests.spectra.matrices import random_case, rank_ten, with_spectrum
 
 
@@ -120,6 +123,19 @@ def test_rank_deficient_operators_end_early_and_stay_right() -> None:
     low, high = found.bands([0.5], cumulative=True)
     assert low[0] <= 290 / 300 <= high[0]
     assert high[0] - low[0] < 1e-4
+
+
+def test_an_accelerator_that_is_looked_at_once_a_probe_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directions that die on the way are then rows of zeros until the probe is over."""
+    for matrix in (trained_like(100)[0], rank_ten(80, dtype=torch.float64), torch.eye(6, dtype=torch.float64)):
+        expected = ls.spectral_density(matrix, probes=3, steps=30)
+        with monkeypatch.context() as patch:
+            patch.setattr("landscape.spectra.density.Krylov", partial(Krylov, lazy=True))
+            found = ls.spectral_density(matrix, probes=3, steps=30)
+        for name in ("nodes", "weights"):
+            ours, theirs = (d.dataset[name].to_numpy() for d in (found, expected))
+            assert np.allclose(ours, theirs, atol=1e-12 * np.nanmax(found.nodes), equal_nan=True)
+        assert np.array_equal(found.atoms.multiplicities, expected.atoms.multiplicities)
 
 
 @pytest.mark.parametrize("matrix", [torch.tensor([[2.0, 1], [1, 3]]), torch.eye(6), torch.tensor([[4.0]])])
