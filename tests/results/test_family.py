@@ -13,7 +13,7 @@ import landscape as ls
 from landscape import results
 from landscape.errors import InputError
 from landscape.results.base import Result
-from tests.results.test_store import COMMON, FACTS, MADE, eigenpairs, trace
+from tests.results.test_store import FACTS, MADE, eigenpairs, trace
 
 SINGLE = {name: make for name, make in MADE.items() if make().kind not in ("family", "layers")}
 
@@ -90,8 +90,7 @@ def test_status_is_that_of_the_worst_member() -> None:
 
 
 def _of(status: str) -> Result:
-    return results.TraceResult.make([1.0, 2.0], [[1.0], [2.0]], ["p"], n=3, rtol=0.1, matvecs=2, status=status,
-                                    **COMMON)  # fmt: skip
+    return type(trace())(trace().dataset.assign_attrs(status=status))
 
 
 def test_refusals() -> None:

@@ -17,6 +17,7 @@ import landscape as ls
 from landscape import results
 from landscape.errors import FileError, InputError
 from landscape.results.base import KINDS, STATUSES, Result, number
+from landscape.results.checkup import Row
 from landscape.results.files import whole_file
 
 NAN, INF = float("nan"), float("inf")
@@ -41,9 +42,31 @@ def eigenpairs() -> results.EigenResult:
 
 def trace(probes: int = 4) -> results.TraceResult:
     shares = np.random.default_rng(0).normal(size=(probes, 2))
+    stderr = shares.sum(1).std(ddof=1) / probes**0.5 if probes > 1 else NAN
     return results.TraceResult.make(
-        shares.sum(1), shares, ["first.weight", "α.bias"], n=9, rtol=0.02, matvecs=probes, status="converged", **COMMON
-    )
+        [0.5, 0.0], shares, ["first.weight", "α.bias"], stderr=stderr, dof=max(probes - 1, 1), n=9, rtol=0.02,
+        method="hutchinson", matvecs=probes, status="converged", **COMMON,
+    )  # fmt: skip
+
+
+def diagonal() -> results.DiagonalResult:
+    return results.DiagonalResult.make(
+        torch.tensor([1.5, -0.25, 0.1]), torch.tensor([0.1, 0.2, 0.0]), ["first.weight", "α.bias"], [2, 3],
+        [0.0, 0.1], np.random.default_rng(1).normal(size=(4, 2)), dof=3, n=3, rtol=0.1, method="hutchinson",
+        matvecs=4, status="complete", **COMMON,
+    )  # fmt: skip
+
+
+def estimate() -> results.Estimate:
+    return results.Estimate.make(
+        2.5, 0.1, [3.0, NAN, 2.5], [NAN, 0.2, 0.1], name="Frobenius norm", definition="|A|", dof=2, positive=True,
+        n=9, rtol=0.1, method="deflated", matvecs=3, status="converged", **COMMON,
+    )  # fmt: skip
+
+
+def checkup() -> results.Checkup:
+    rows = [Row("data", "pass", "7 examples, λ"), Row("symmetry", "fail", "products are not symmetric", "look at it")]
+    return results.Checkup.make(rows, provenance=FACTS)
 
 
 def density() -> results.SpectralDensity:
@@ -162,9 +185,11 @@ def family(of: Callable[[], Result] = eigenpairs) -> results.Family:
 
 MADE: dict[str, Callable[[], Result]] = {
     "eigenpairs": eigenpairs,
+    "estimate": estimate,
     "trace": trace,
     "trace of one probe": lambda: trace(1),
     "density": density,
+    "diagonal": diagonal,
     "family": family,
     "share of one vector": share,
     "subspace": subspace,
@@ -172,6 +197,7 @@ MADE: dict[str, Callable[[], Result]] = {
     "line": lambda: surface(flat=False),
     "projection": projection,
     "gradients": statistics,
+    "checkup": checkup,
     "conflict": conflict,
     "layers": layers,
     "recording": recording,
@@ -240,7 +266,9 @@ def test_eigenvectors_can_be_left_out(tmp_path: Path) -> None:
 
 def test_unknown_status_is_refused() -> None:
     with pytest.raises(InputError, match="status must be a known one, got fine; use one of complete, converged"):
-        results.TraceResult.make([1.0], [[1.0]], ["a"], n=1, rtol=0.1, matvecs=1, status="fine", **COMMON)
+        results.EigenResult.make(
+            [1.0], [0.0], [True], torch.eye(1), which="LA", tol=1.0, matvecs=1, status="fine", **COMMON
+        )
 
 
 # -- files ----------------------------------------------------------------------------------------------
@@ -288,7 +316,8 @@ def test_cut_short(tmp_path: Path) -> None:
 def test_somebody_elses_netcdf(tmp_path: Path) -> None:
     xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     one_sentence(
-        lambda: ls.load(tmp_path / "a.nc"), r"holds no landscape result, got .*known kinds are conflict, density"
+        lambda: ls.load(tmp_path / "a.nc"),
+        r"holds no landscape result, got .*known kinds are checkup, conflict",
     )
 
 
@@ -338,7 +367,8 @@ def test_trace_has_a_students_interval() -> None:
     result = trace(5)
     samples = result.dataset["samples"].to_numpy()
     half = 2.7764451052 * samples.std(ddof=1) / 5**0.5
-    assert result.interval() == pytest.approx((samples.mean() - half, samples.mean() + half))
+    assert result.interval() == pytest.approx((result.estimate - half, result.estimate + half))
+    assert result.estimate == pytest.approx(0.5 + samples.mean())  # with the part that is known
     assert float(result.by_parameter["estimate"].sum()) == pytest.approx(result.estimate)
     assert np.isnan(trace(1).stderr)
     assert np.isnan(trace(1).interval()).all()
