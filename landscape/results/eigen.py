@@ -15,9 +15,9 @@ class EigenResult(Result):
     """Eigenpairs with their true residuals.
 
     ``values`` (k,), ``residuals`` (k,) and ``converged`` (k,) are NumPy arrays in the order asked for
-    (``which``): the largest first for ``"LA"``, the smallest first for ``"SA"``. ``vectors`` is an
-    (n, k) tensor, one unit eigenvector a column. ``residuals`` are ``|A v - λ v|``: there is a true
-    eigenvalue within that distance of each value.
+    (``which``): the largest first for ``"LA"``, the smallest first for ``"SA"``, the nearest first for a shift.
+    ``vectors`` is an (n, k) tensor, one unit eigenvector a column. ``residuals`` are ``|A v - λ v|``: there is a
+    true eigenvalue within that distance of each value.
     """
 
     kind = "eigenpairs"
@@ -31,6 +31,7 @@ class EigenResult(Result):
         vectors: Any,
         *,
         which: str,
+        sigma: float | None = None,
         tol: float,
         matvecs: int,
         status: str,
@@ -56,6 +57,7 @@ class EigenResult(Result):
             tol=tol,
             matvecs=matvecs,
             n=int(vectors.shape[0]),
+            **({} if sigma is None else {"sigma": float(sigma)}),
         )
         result._cache["vectors"] = vectors
         return result
@@ -72,7 +74,7 @@ class EigenResult(Result):
 
     @property
     def converged(self) -> np.ndarray:
-        """Pair by pair: whether the residual is at most ``tol`` times the eigenvalue's magnitude."""
+        """Pair by pair: whether the residual is at most ``tol`` |λ|, and no eigenvalue before it can be missing."""
         return self.dataset["converged"].to_numpy()
 
     @property

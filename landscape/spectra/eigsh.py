@@ -17,9 +17,10 @@ from landscape.results.partial import Partial
 from landscape.results.provenance import Cost, collect
 from landscape.seeds import check_seed
 from landscape.spectra.certainty import Look
+from landscape.spectra.interior import Resume, interior
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.operators import Operator
-from landscape.spectra.pairs import pairs_of
+from landscape.spectra.pairs import Pairs, pairs_of
 from landscape.spectra.search import search
 from landscape.spectra.selection import KINDS
 
@@ -34,6 +35,7 @@ def eigsh(
     k: int = 6,
     which: str = "LA",
     *,
+    sigma: float | None = None,
     tol: float | None = None,
     max_matvecs: int = 1000,
     basis: int | None = None,
@@ -53,6 +55,10 @@ def eigsh(
     which : {"LA", "SA", "LM", "BE"}
         Largest algebraic, smallest algebraic, largest magnitude, or both ends (the odd one at the high
         end). Values come in that order: for ``"LA"`` the largest first, for ``"BE"`` from high to low.
+    sigma : float, optional
+        With ``which="LM"``, the values nearest to ``sigma``, the nearest first, as in SciPy but without an inverse:
+        a polynomial of the operator that is largest at ``sigma`` takes its place. Deep inside a dense spectrum that
+        takes thousands of products; raise ``max_matvecs``.
     tol : float, optional
         A pair counts as converged when ``|A v - λ v| <= tol |λ|``, which bounds the relative error of λ, and when
         no other is missing above it; 1e-6 for float64 vectors and 1e-4 for float32 by default.
@@ -105,27 +111,24 @@ def eigsh(
     operator = Operator(op)
     n = operator.n
     _check(k, which, max_matvecs, n, tol, basis)
+    _check_sigma(sigma, which)
     tol = TOLERANCES[operator.dtype] if tol is None else tol
     size = min(n, max(k + 2, 3 * k + 30 if basis is None else basis))
     block = None if start is None else _block(start, operator)
     key = {"n": n, "dtype": str(operator.dtype), "k": k, "which": which, "tol": tol, "basis": size, "seed": seed}
-    partial = Partial(out, {**key, "start": _fingerprint(block)}, overwrite=overwrite)
-    interrupted = False
+    partial = Partial(out, {**key, "sigma": sigma, "start": _fingerprint(block)}, overwrite=overwrite)
+    check_seed(seed)
+
+    def resume(found: Mapping[str, np.ndarray], operator: Operator) -> Krylov:
+        return _resumed(found, operator, size, block, seed)
+
     with Cost() as cost, Bar(f"eigsh {which} {k}", total=100) as bar:
-        krylov = _resumed(partial.found, operator, size, block, check_seed(seed))
-
-        def state() -> dict[str, np.ndarray]:
-            return {**krylov.state(), "matvecs": np.array(operator.matvecs)}
-
-        try:
-            search(krylov, k, which, tol, max_matvecs - k, bar, lambda: partial.save(state))
-        except KeyboardInterrupt:
-            partial.save(state, now=True)
-            if krylov.filled < k:
-                raise
-            interrupted = True
-        searched = operator.matvecs
-        pairs = pairs_of(Look.at(krylov, k, which, tol), operator, seed)
+        if sigma is None:
+            pairs, krylov, interrupted = _ends(operator, k, which, tol, max_matvecs - k, seed, bar, partial, resume)
+        else:
+            pairs, krylov, interrupted = interior(
+                operator, k, float(sigma), tol, max_matvecs - k, size, seed, bar, partial, resume
+            )
     status, message = pairs.status(operator, interrupted, operator.matvecs)
     found = EigenResult.make(
         pairs.values,
@@ -133,20 +136,42 @@ def eigsh(
         pairs.converged,
         pairs.vectors,
         which=which,
+        sigma=sigma,
         tol=tol,
         matvecs=operator.matvecs,
         status=status,
         message=message,
         provenance=collect(
-            cost, matvecs=operator.matvecs, solver="thick-restart band Lanczos", start_seed=seed, basis=size,
+            cost, matvecs=operator.matvecs, matvecs_residuals=pairs.products, start_seed=seed, basis=size,
+            solver="thick-restart band Lanczos" if sigma is None else "filtered band Lanczos",
             start_vectors=0 if block is None else block.shape[1], random_vectors=len(krylov.probes),
             restarts=krylov.restarts, breakdowns=krylov.breakdowns,
-            matvecs_search=searched, matvecs_residuals=operator.matvecs - searched, **operator.provenance(),
+            **({} if sigma is None else {"filter_degree": krylov.operator.cost // 2}), **operator.provenance(),
         ),
     )  # fmt: skip
     if not interrupted:
         partial.finish(found)
     return found
+
+
+def _ends(
+    operator: Operator, k: int, which: str, tol: float, budget: int, seed: int, bar: Bar, partial: Partial,
+    resume: Resume,
+) -> tuple[Pairs, Krylov, bool]:  # fmt: skip
+    """Return the pairs at the ends of the spectrum, their Krylov space, and whether Ctrl-C ended it."""
+    krylov, interrupted = resume(partial.found, operator), False
+
+    def state() -> dict[str, np.ndarray]:
+        return {**krylov.state(), "matvecs": np.array(operator.matvecs)}
+
+    try:
+        search(krylov, k, which, tol, budget, bar, lambda: partial.save(state))
+    except KeyboardInterrupt:
+        partial.save(state, now=True)
+        if krylov.filled < k:
+            raise
+        interrupted = True
+    return pairs_of(Look.at(krylov, k, which, tol), operator, seed), krylov, interrupted
 
 
 def _resumed(
@@ -182,6 +207,17 @@ def _block(start: Any, operator: Operator) -> torch.Tensor:
 
 def _fingerprint(block: torch.Tensor | None) -> str | None:
     return None if block is None else hashlib.blake2b(block.cpu().numpy().tobytes(), digest_size=8).hexdigest()
+
+
+def _check_sigma(sigma: float | None, which: str) -> None:
+    if sigma is None:
+        return
+    if which != "LM":
+        raise InputError("with sigma, which must be 'LM'", got=which,
+                         why="the values nearest to sigma are the largest of (A - sigma)⁻¹ in magnitude",
+                         fix="pass which='LM', or leave sigma out")  # fmt: skip
+    if not np.isfinite(sigma):
+        raise InputError("sigma must be finite", got=sigma, fix="pass a number inside the spectrum")
 
 
 def _check(k: int, which: str, max_matvecs: int, n: int, tol: float | None, basis: int | None) -> None:

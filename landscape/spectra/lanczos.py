@@ -61,6 +61,7 @@ class Krylov:
         self._scale = torch.zeros((), dtype=torch.float64, device=device)  # a running lower bound of |A|
         self.filled = self.count = 0  # rows of V, and of V and Q
         self.breakdowns = self.restarts = self.looks = 0
+        self._settled = True
         self.probes: list[Probe] = []
         if start is None:
             self.probe()
@@ -94,7 +95,7 @@ class Krylov:
                 self.filled += 1
                 self._append(w, self._scale, column=self.filled - 1)
             if not self.lazy:
-                self._settle()
+                self.settle()
 
     def push(self, v: torch.Tensor) -> np.ndarray | None:
         """Put what is new in ``v`` at the end of the queue; return the coordinates of ``v`` in all rows."""
@@ -103,7 +104,7 @@ class Krylov:
         if self.count == self.operator.n:
             return None
         rest = self._append(w, length)
-        self._settle()
+        self.settle()
         return torch.cat([coefficients, rest[None]]).div(length).cpu().numpy()
 
     def probe(self) -> None:
@@ -118,7 +119,7 @@ class Krylov:
 
     def _append(self, w: torch.Tensor, scale: torch.Tensor, column: int | None = None) -> torch.Tensor:
         """Make ``w`` the last row, or a row of zeros where it is rounding beside ``scale``; return its length."""
-        length = self._length(w)
+        length, self._settled = self._length(w), False
         if self.count == self.operator.n:
             return length
         alive = length > BREAKDOWN * self.operator.eps * scale
@@ -141,9 +142,11 @@ class Krylov:
     def _length(self, w: torch.Tensor) -> torch.Tensor:
         return self.operator.inner(w, w).sqrt()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Drop dead rows, and refuse numbers that are not finite: the one place where the host waits."""
-        self.looks += 1
+        if self._settled:
+            return
+        self.looks, self._settled = self.looks + 1, True
         flags = torch.cat([self._alive[: self.count], torch.isfinite(self._H[: self.count, : self.filled]).all()[None]])
         *alive, finite = flags.tolist()
         if not finite:
@@ -167,8 +170,7 @@ class Krylov:
 
     def _looked(self) -> np.ndarray:
         """Return H on the host, (rows, columns) in use."""
-        if self.lazy:
-            self._settle()
+        self.settle()
         return self._H[: self.count, : self.filled].cpu().numpy()
 
     @property

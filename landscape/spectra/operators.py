@@ -21,6 +21,8 @@ class Operator:
     be symmetric; an operator that declares ``symmetric = False`` is refused.
     """
 
+    cost = 1  # products of the source for one product
+
     def __init__(self, source: Any) -> None:
         shape = tuple(getattr(source, "shape", ()))
         if len(shape) != 2 or shape[0] != shape[1] or not hasattr(source, "__matmul__"):

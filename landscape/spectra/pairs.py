@@ -25,6 +25,7 @@ class Pairs:
     sure: np.ndarray  # that none is missing above it
     tol: float
     floor: float
+    products: int  # made for the residuals
 
     @property
     def zero(self) -> np.ndarray:
@@ -71,7 +72,7 @@ def pairs_of(look: Look, operator: Operator, seed: int) -> Pairs:
     product with a random combination of all the pairs measures both. The pairs for which that could decide
     between converged and not are multiplied themselves, in one block.
     """
-    tol, values, estimates = look.tol, look.theta.copy(), look.estimates
+    tol, values, estimates, before = look.tol, look.theta.copy(), look.estimates, operator.matvecs
     sure = _settled(look) & (look.chances() <= CHANCE)
     vectors = look.krylov.vectors(look.coefficients[:, look.wanted])
     left = look.krylov.combined(look.left[:, look.wanted])
@@ -95,7 +96,7 @@ def pairs_of(look: Look, operator: Operator, seed: int) -> Pairs:
         residuals[doubtful] = [operator.norm(r) for r in rest.T]
     found = shown(values, look.which)
     rows = torch.from_numpy(found).to(vectors.device)
-    return Pairs(values[found], vectors[:, rows], residuals[found], sure[found], tol, floor)
+    return Pairs(values[found], vectors[:, rows], residuals[found], sure[found], tol, floor, operator.matvecs - before)
 
 
 def _settled(look: Look) -> np.ndarray:

@@ -23,13 +23,17 @@ def search(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: Bar
     ``keep`` is called whenever the state is whole.
     """
     operator, shown, width = krylov.operator, 0.0, None
-    while operator.matvecs < budget:
+
+    def room() -> int:
+        return (budget - operator.matvecs) // operator.cost
+
+    while room() > 0:
         if krylov.full:
             _restart(krylov, Look.at(krylov, k, which, tol))
-        for _ in range(krylov.size // 2 if krylov.lazy else 1):
-            if krylov.full or operator.matvecs >= budget:
-                break
-            krylov.extend(min(budget - operator.matvecs, width or budget))
+        sweep = operator.matvecs + operator.cost * (krylov.size // 2 if krylov.lazy else 1)
+        while not krylov.full and room() > 0 and operator.matvecs < sweep:
+            krylov.extend(min(room(), width or krylov.size))
+        krylov.settle()
         keep()
         width = None
         if krylov.filled < k:

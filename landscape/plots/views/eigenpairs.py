@@ -29,7 +29,10 @@ def eigenpairs(result: EigenResult, *, title: str | None = None, size: tuple[flo
         what = f"{len(values)} eigenvalues" if len(values) > 1 else "One eigenvalue"
         return Sheet(*heading(result, what, title), [[few]], check_size(size, (7.0, 1.5 + 0.32 * len(values))))
     ranks = np.arange(1, len(values) + 1)
-    order = _ORDER.get(str(result.dataset.attrs.get("which", "")), "in the order asked for")
+    attrs = result.dataset.attrs
+    order = _ORDER.get(str(attrs.get("which", "")), "in the order asked for")
+    if "sigma" in attrs:
+        order = f"nearest to {float(attrs['sigma']):.4g} first"
     common = {"marker": "circle", "line": "", "stems": True, "interval": "bars"}
     curves = []
     for mask, label, colour in ((good, "converged", BLUE), (~good, "not converged", VERMILLION)):

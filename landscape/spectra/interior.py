@@ -1,0 +1,79 @@
+"""Eigenpairs inside the spectrum, nearest to a shift, by band Lanczos on a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from landscape.progress import Bar
+from landscape.results.partial import Partial
+from landscape.spectra.certainty import CHANCE, Look
+from landscape.spectra.filtering import Filter, rayleigh_ritz, survey
+from landscape.spectra.lanczos import Krylov
+from landscape.spectra.operators import Operator
+from landscape.spectra.pairs import ROUNDING, Pairs
+from landscape.spectra.search import search
+
+Resume = Callable[[Mapping[str, np.ndarray], Operator], Krylov]
+
+
+def interior(
+    operator: Operator, k: int, sigma: float, tol: float, budget: int, size: int, seed: int, bar: Bar,
+    partial: Partial, resume: Resume,
+) -> tuple[Pairs, Krylov, bool]:  # fmt: skip
+    """Return the ``k`` pairs nearest to ``sigma``, the Krylov space of the filter, and whether Ctrl-C ended it.
+
+    The residual of a Ritz vector under the filter is not the one under A: that is measured with ``k`` products, and
+    the tolerance of the filter lowered, until all are small enough, and values told apart, or the budget is used.
+    A window that turns out to hold too few values is doubled.
+    """
+    found = partial.found
+    facts = {name: float(found[name]) for name in ("window", "reach", "strict")} if found else {}
+    facts = facts or {**survey(operator, sigma, size, seed), "strict": tol}
+    interrupted = False
+    while True:
+        filtered = Filter(operator, sigma, facts["window"], facts["reach"])
+        krylov = resume(found, filtered)
+
+        def state(krylov: Krylov = krylov, facts: dict[str, float] = facts) -> dict[str, np.ndarray]:
+            numbers = {**facts, "matvecs": operator.matvecs}
+            return {**krylov.state(), **{name: np.array(number) for name, number in numbers.items()}}
+
+        def look(krylov: Krylov = krylov, facts: dict[str, float] = facts) -> Look:
+            return Look.at(krylov, k, "LA", facts["strict"])
+
+        try:
+            while True:
+                search(krylov, k, "LA", facts["strict"], budget, bar, lambda: partial.save(state))
+                pairs = _pairs(look(), filtered, tol)
+                used = operator.matvecs + filtered.cost > budget or krylov.filled == operator.n
+                needed = max(filtered.needed(pairs, facts["strict"]), operator.eps)
+                if used or facts["strict"] <= needed:
+                    break
+                facts["strict"] = 0.5 * needed
+        except KeyboardInterrupt:
+            partial.save(state, now=True)
+            if krylov.filled < k:
+                raise
+            interrupted = True
+            pairs = _pairs(look(), filtered, tol)
+        told_apart = filtered.edge < 0.99 * look().theta[-1] or filtered.degree == 1
+        if told_apart or used or interrupted:
+            pairs.sure &= told_apart and (
+                krylov.filled == operator.n or facts["strict"] <= filtered.needed(pairs, facts["strict"])
+            )
+            return pairs, krylov, interrupted
+        facts, found = {**facts, "window": min(2 * facts["window"], 0.9 * facts["reach"]), "strict": tol}, {}
+
+
+def _pairs(look: Look, filtered: Filter, tol: float) -> Pairs:
+    """Return the eigenpairs of A in the span of the wanted Ritz vectors of its filter, nearest to the shift first."""
+    operator, sigma = filtered.operator, filtered.sigma
+    values, vectors, residuals = rayleigh_ritz(operator, look.krylov.vectors(look.coefficients[:, look.wanted]))
+    order = np.argsort(np.abs(values - sigma), kind="stable")
+    sure = np.full(len(values), bool((look.chances() <= CHANCE).all() and look.met.all()))
+    floor = ROUNDING * operator.eps * (filtered.reach + abs(sigma))
+    rows = torch.from_numpy(order).to(vectors.device)
+    return Pairs(values[order], vectors[:, rows], residuals[order], sure, tol, floor, len(values))
