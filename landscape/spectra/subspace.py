@@ -11,7 +11,6 @@ import torch
 from landscape.errors import InputError
 from landscape.results import EigenResult, Family, SubspaceResult
 from landscape.results.provenance import collect, shared
-from landscape.space import Space
 
 ROWS = 1 << 20  # of a block of vectors that are brought to float64 together
 NEARLY = 1e-2  # columns whose Gram matrix differs from I by less are made orthonormal through it
@@ -70,7 +69,7 @@ def overlap(a: Any, b: Any = None, k: int | None = None) -> SubspaceResult:
         slack = np.array([subspace.undetermined for subspace in side.values()])
         coords |= {} if one else {dim: list(side)}
         variables[f"undetermined_{dim}"] = ((), slack[0]) if one else (dim, slack)
-    status, message = _said({**columns, **rows})
+    status, message = _said([*rows.items(), *(columns.items() if b is not None else ())])
     return SubspaceResult.make(
         variables, coords, n=n, k=k, status=status, message=message, provenance=_facts(subspaces, "overlap")
     )
@@ -85,8 +84,8 @@ def share(eigen: Any, vector: Any, k: int | None = None) -> SubspaceResult:
         The first ``k`` columns span the subspace; they need not be orthonormal.
     vector : tensor (n,), or several of them
         A gradient, an update, a difference of checkpoints; several as a list, a dictionary by name, or the
-        rows of a tensor (m, n). Several subspaces take as many vectors, one each. A vector may be a
-        dictionary of tensors by parameter where the result knows their order.
+        rows of a tensor (m, n). Several subspaces take as many vectors, or one for all. Tensors by parameter name
+        are made flat with ``H.space.flatten``.
     k : int, optional
         The dimension; by default all columns.
 
@@ -108,30 +107,27 @@ def share(eigen: Any, vector: Any, k: int | None = None) -> SubspaceResult:
     k = _dimension(k, list(given.values()))
     subspaces = {name: _Subspace(each, k) for name, each in given.items()}
     n = _length(list(subspaces.values()))
-    spaces = [getattr(each, "space", None) for each in given.values()]
-    vectors, alone = _vectors(vector, n, spaces[0])
-    if single:
-        pairs = [(next(iter(subspaces.values())), v) for v in vectors.values()]
-    elif len(vectors) == len(subspaces):
-        pairs = list(zip(subspaces.values(), vectors.values(), strict=True))
-        vectors = dict(zip(subspaces, vectors.values(), strict=True)) if not isinstance(vector, Mapping) else vectors
-    else:
+    vectors, alone = _vectors(vector, n)
+    if not single and len(vectors) not in (1, len(subspaces)):
         raise InputError("several subspaces take one vector each", got=f"{len(subspaces)} and {len(vectors)}",
-                         fix="pass as many vectors, in the same order")  # fmt: skip
-    alone = alone and single
-    inside = np.array([subspace.inside(v) for subspace, v in pairs])
+                         fix="pass as many vectors, in the same order, or one for all")  # fmt: skip
+    names = list(vectors if single or (isinstance(vector, Mapping) and len(vectors) > 1) else subspaces)
+    spans = list(subspaces.values()) * (len(names) // len(subspaces))
+    each = list(vectors.values()) * (len(names) // len(vectors))
+    inside = np.array([span.inside(v) for span, v in zip(spans, each, strict=True)])
     cumulative = np.minimum(np.cumsum(inside, axis=1), 1.0)
-    cumulative = cumulative[0] if alone else cumulative
+    slack = np.array([span.undetermined for span in spans])
+    alone = alone and single
+    cumulative, slack = (cumulative[0], slack[0]) if alone else (cumulative, slack)
     dims = () if alone else ("vector",)
-    slack = np.array([subspace.undetermined for subspace, _ in pairs])
-    status, message = _said(subspaces)
+    status, message = _said(list(subspaces.items()))
     return SubspaceResult.make(
         {
             "share": (dims, cumulative[..., -1], {"long_name": "|P g|² / |g|²"}),
             "cumulative": ((*dims, "direction"), cumulative, {"long_name": "share inside the first directions"}),
-            "undetermined": (dims, slack[0] if alone else slack),
+            "undetermined": (dims, slack),
         },
-        {"direction": np.arange(1, k + 1), **({} if alone else {"vector": list(vectors)})},
+        {"direction": np.arange(1, k + 1), **({} if alone else {"vector": names})},
         n=n,
         k=k,
         status=status,
@@ -197,6 +193,8 @@ def _certainty(source: Any, k: int) -> tuple[str, float, float, float]:
     residual = float(np.linalg.norm(source.residuals[:k]))
     if k == int(source.dataset.attrs["n"]):
         return "known", 0.0, np.inf, residual
+    if not source.converged[:k].all():
+        return "open", np.nan, np.nan, residual
     if which not in ("LA", "SA", "LM") or "sigma" in source.dataset.attrs or len(values) <= k:
         return "unknown", np.nan, np.nan, residual
     gap = float(np.abs(values[k - 1]) - np.abs(values[k]) if which == "LM" else np.abs(values[k - 1] - values[k]))
@@ -205,20 +203,23 @@ def _certainty(source: Any, k: int) -> tuple[str, float, float, float]:
     return ("known" if bound < 1 else "undetermined"), min(bound, 1.0), gap, residual
 
 
-def _said(subspaces: Mapping[str, _Subspace]) -> tuple[str, str]:
+def _said(subspaces: list[tuple[str, _Subspace]]) -> tuple[str, str]:
     """Return the status and what is to be said of how well the subspaces are known."""
-    lost = {name: s for name, s in subspaces.items() if s.sure == "undetermined"}
+    open_ = [name for name, s in subspaces if s.sure == "open"]
+    if open_:
+        return "not converged", f"of {', '.join(open_)} not all pairs are converged: compute them again"
+    lost = [(name, s) for name, s in subspaces if s.sure == "undetermined"]
     if lost:
-        name, s = next(iter(lost.items()))
+        name, s = lost[0]
         k = s.mix.shape[0]
         return "not converged", (
             f"the top {k} of {name} are not determined: eigenvalues {k} and {k + 1} differ by {s.gap:.2g}, and the "
             f"residual is {s.residual:.2g}" + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else "")
             + ": choose k at a gap, or lower tol"
         )  # fmt: skip
-    bounds = [s.undetermined for s in subspaces.values() if s.sure == "known"]
+    bounds = [s.undetermined for _, s in subspaces if s.sure == "known"]
     words = [f"each is within an angle of sine {max(bounds):.2g} of the true subspace"] if bounds else []
-    unknown = sum(s.sure == "unknown" for s in subspaces.values())
+    unknown = sum(s.sure == "unknown" for _, s in subspaces)
     if unknown:
         words.append(f"of {unknown} the gap below the last value is not known: ask eigsh for one pair more than k")
     return "complete", "; ".join(words)
@@ -226,6 +227,7 @@ def _said(subspaces: Mapping[str, _Subspace]) -> tuple[str, str]:
 
 def _columns(source: Any) -> torch.Tensor:
     found = torch.as_tensor(getattr(source, "vectors", source)).detach()
+    found = found if found.is_floating_point() else found.double()
     return found[:, None] if found.ndim == 1 else found
 
 
@@ -263,10 +265,8 @@ def _length(subspaces: list[_Subspace]) -> int:
     return lengths.pop()
 
 
-def _vectors(vector: Any, n: int, space: Space | None) -> tuple[dict[str, torch.Tensor], bool]:
+def _vectors(vector: Any, n: int) -> tuple[dict[str, torch.Tensor], bool]:
     """Return flat vectors by name, and whether it is a single one."""
-    if isinstance(vector, Mapping) and space is not None and set(space.names) <= set(vector):
-        vector = space.flatten(vector)
     if isinstance(vector, Mapping):
         named, single = {str(key): each for key, each in vector.items()}, False
     elif isinstance(vector, torch.Tensor | np.ndarray) and vector.ndim == 1:
@@ -275,8 +275,6 @@ def _vectors(vector: Any, n: int, space: Space | None) -> tuple[dict[str, torch.
         named, single = {str(i): each for i, each in enumerate(vector if isinstance(vector, Iterable) else ())}, False
     flat = {}
     for name, each in named.items():
-        if isinstance(each, Mapping) and space is not None:
-            each = space.flatten(each)
         if not isinstance(each, torch.Tensor | np.ndarray) or tuple(each.shape) != (n,):
             shape = f"shape {tuple(each.shape)}" if hasattr(each, "shape") else type(each).__name__
             raise InputError(f"vectors must be flat, of length {n}", got=f"{name}: {shape}",

@@ -107,6 +107,11 @@ def test_shares_of_several_vectors_and_one_for_each_subspace() -> None:
     assert list(named.dataset["vector"].to_numpy()) == ["gradient", "update"]
     assert named.share[0] == pytest.approx(one[0])
     assert share(bases[0], rows[0].numpy()).share == pytest.approx(one[0])
+    assert share(bases, rows[0]).share[0] == pytest.approx(one[0])
+    assert share(bases, rows[0]).dataset.sizes["vector"] == 3
+    assert share(torch.eye(25, dtype=torch.long)[:, :4], rows[0]).share == pytest.approx(
+        float((rows[0, :4] ** 2).sum() / (rows[0] ** 2).sum())
+    )
     assert share(dict(zip("abc", bases, strict=True)), rows).dataset["vector"].to_numpy().tolist() == ["a", "b", "c"]
 
 
@@ -160,6 +165,9 @@ def test_close_values_at_the_cut_leave_the_subspace_undetermined() -> None:
     assert last.status == "complete"
     assert last.message == "of 2 the gap below the last value is not known: ask eigsh for one pair more than k"
     assert overlap(vectors, vectors).message == ""
+    failed = ls.eigsh(with_spectrum(torch.linspace(0, 1, 40)), 3, max_matvecs=8)
+    assert overlap(failed, failed, k=2).message == "of a, b not all pairs are converged: compute them again"
+    assert share(failed, torch.ones(40), k=2).status == "not converged"
     for which, values in (("SA", [1.0, 2.0, 9.0]), ("LM", [-9.0, 8.0, 1.0])):
         result = overlap(pairs_of(values, [0.1] * 3, vectors[:, :3], which), vectors, k=2)
         gap = 7.0 - 0.1
