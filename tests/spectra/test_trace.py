@@ -12,7 +12,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.errors import InputError, NonFiniteError
-from landscape.spectra.estimators import METHODS, work
+from landscape.spectra.estimators import METHODS, Diagonal, work
 from tests.harmless import harmless
 from tests.spectra.estimates import SPECTRA, Ending, matrix
 from tests.spectra.matrices import rank_ten, with_spectrum
@@ -252,6 +252,14 @@ def test_a_product_that_is_not_finite_is_an_error() -> None:
         ls.trace(torch.full((50, 50), float("nan")))
 
 
+def test_numbers_that_are_not_finite_never_pass_for_exact() -> None:
+    """Products on an accelerator are not looked at one by one."""
+    of = work.Work(matrix("flat"), seed=0, most=20, out=None, overwrite=False, key={})
+    sums = Diagonal(of).sums()
+    with pytest.raises(NonFiniteError, match="not finite"):
+        sums.add(torch.ones(60, 8), torch.full((60, 8), float("nan")))
+
+
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [
@@ -260,6 +268,7 @@ def test_a_product_that_is_not_finite_is_an_error() -> None:
         ({"products": 10.5}, "products must be at least"),
         ({"rtol": 0}, "rtol must be positive"),
         ({"rtol": float("nan")}, "rtol must be positive"),
+        ({"rtol": None}, "rtol must be positive"),
         ({"max_products": 2}, "max_products must be at least 4"),
         ({"method": "magic"}, "methods are auto, hutchinson"),
         ({"seed": -1}, "seed must be"),

@@ -130,8 +130,9 @@ class KrylovBasis:
 
     def deflation(self) -> Deflation:
         """Return A in the blocks of the present basis."""
-        k, m = self.krylov, self.krylov.filled
-        _, coefficients, left = k.residual_columns()
+        k = self.krylov
+        _, coefficients, left = k.residual_columns()  # before its sizes are read: the look may drop dead rows
+        m = k.filled
         return Deflation(k.basis[:m], k.T, k.basis[m : k.count], left[m:] @ coefficients.T)
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from landscape.spectra.estimators.deflation import Deflation
 from landscape.spectra.estimators.work import Work
+from landscape.spectra.operators import not_finite
 
 LEVEL = 0.95
 FEWEST = 4  # probes: fewer give no error bar worth its name
@@ -92,7 +93,7 @@ class Sums:
 
     def add(self, probes: torch.Tensor, rest: torch.Tensor) -> None:
         """Take in probes and B times them, both (n, count)."""
-        self.rows += list(self.measure.rows(probes, rest))
+        self.rows += list(finite(self.measure.rows(probes, rest)))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all there is as arrays."""
@@ -115,6 +116,13 @@ class Sums:
         without = value(known + (samples.sum(axis=0) - samples) / (count - 1))
         one = float((count - 1) * ((without - without.mean()) ** 2).sum())
         return Spread(one, (one / count) ** 0.5, count - 1, abs(whole))
+
+
+def finite(rows: np.ndarray) -> np.ndarray:
+    """Return ``rows``, refusing numbers that are not finite: products on an accelerator have not been looked at."""
+    if not np.isfinite(rows).all():
+        raise not_finite()
+    return rows
 
 
 class Trace(Measure):
@@ -173,7 +181,7 @@ class EntrySums(Sums):
     def add(self, probes: torch.Tensor, rest: torch.Tensor) -> None:
         """Take in probes and B times them, both (n, count)."""
         entries = (probes * rest).double()
-        self.rows += list(self.measure.parts(entries))
+        self.rows += list(finite(self.measure.parts(entries)))
         self.total += entries.sum(dim=1)
         self.squares += entries.square().sum(dim=0).tolist()
 

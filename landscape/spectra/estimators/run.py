@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ class Asked:
         methods = list(methods)
         if self.method not in methods:
             raise InputError("no such method here", got=self.method, fix=f"methods are {', '.join(methods)}")
-        if not self.rtol > 0:
+        if not isinstance(self.rtol, Real) or not self.rtol > 0:
             raise InputError("rtol must be positive", got=self.rtol, fix="pass for example rtol=0.02")
         name = "max_products" if self.products is None else "products"
         most, least = getattr(self, name), LEAST.get(self.method, FEWEST)
-        if isinstance(most, bool) or not isinstance(most, int) or most < least:
+        if isinstance(most, bool) or not isinstance(most, Integral) or most < least:
             raise InputError(f"{name} must be at least {least} for {self.method}", got=most,
                              why="fewer give no error bar worth its name", fix="raise it")  # fmt: skip
 
