@@ -56,8 +56,9 @@ def trace(
         it uses as well, and says which and why. ``"exact"`` makes n products. See the page on traces.
     function : {"square", "cube", "log"} or callable, optional
         The trace of a function of the operator instead. ``"square"`` takes |Av|² and ``"cube"`` (Av)ᵀA(Av), by
-        ``"hutchinson"`` or ``"deflated"``. ``"log"``, the logarithm of the determinant, and any function of an array
-        of eigenvalues go by Lanczos quadrature: a product with f(A) costs some tens of products with A.
+        ``"hutchinson"`` or ``"deflated"``, the better one where few eigenvalues dominate. ``"log"``, the logarithm
+        of the determinant, and any function of an array of eigenvalues go by Lanczos quadrature: a product with
+        f(A) costs some tens of products with A.
     seed : int
         Probe i is a function of (seed, i): operators that are asked with the same seed get the same probes, and
         differences between them are known better than either.

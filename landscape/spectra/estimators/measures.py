@@ -114,8 +114,15 @@ class Sums:
         count = len(samples)
         whole = float(value(known + samples.mean(axis=0)))
         without = value(known + (samples.sum(axis=0) - samples) / (count - 1))
-        one = float((count - 1) * ((without - without.mean()) ** 2).sum())
-        return Spread(one, (one / count) ** 0.5, count - 1, abs(whole))
+        squares = ((count - 1) * (without - without.mean())) ** 2
+        one = float(squares.sum() / (count - 1))
+        return Spread(one, (one / count) ** 0.5, min(count - 1.0, satterthwaite(squares)), abs(whole))
+
+
+def satterthwaite(squares: np.ndarray) -> float:
+    """Return the degrees of freedom of a mean of ``squares``, from how they scatter; at least 2."""
+    scatter = float(squares.var(ddof=1)) / len(squares)
+    return max(2.0, 2 * float(squares.mean()) ** 2 / scatter) if scatter > 0 else np.inf
 
 
 def finite(rows: np.ndarray) -> np.ndarray:
@@ -206,7 +213,7 @@ class EntrySums(Sums):
         """Return how the probes scatter about the trace."""
         count = len(self)
         one = 2 * self.entries()
-        # Satterthwaite's rule; the squares also scatter with the diagonal, which makes this a lower bound
+        # the squares scatter with the diagonal, too, which is no part of the variance and makes this a lower bound
         scatter = 4 * float(np.var(self.squares, ddof=1)) / count
         dof = max(count - 1.0, 2 * one**2 / scatter if scatter > 0 else np.inf)
         return Spread(one, (one / count) ** 0.5, dof, abs(float(known.sum() + self.samples.sum(axis=1).mean())))
