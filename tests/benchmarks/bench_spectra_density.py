@@ -17,7 +17,7 @@ from tests.benchmarks import peers
 from tests.benchmarks.timing import table
 from tests.benchmarks.trained import dense, trained_small
 
-SEEDS = 5
+SEEDS = 3
 SIZES = [(1, 100), (8, 80)]  # PyHessian's default, ours
 MEASURES = ("mean", "largest", "Wasserstein")
 

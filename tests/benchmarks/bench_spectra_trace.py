@@ -8,6 +8,7 @@ plain Hutchinson would need there is told from the spread of its first probes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,19 +29,20 @@ FIRST, EXAMPLES = 64, 64
 Estimate = Callable[[int, int], float]  # (products, seed) -> trace
 
 
-def needed(estimate: Estimate, exact: float, step: int) -> tuple[int, float]:
-    """Return the fewest products, a multiple of ``step``, whose estimates are near enough, and the share of those."""
+def share(estimate: Estimate, products: int, exact: float) -> float:
+    """Return the share of seeds whose estimate is near enough."""
+    return float(np.mean([abs(estimate(products, seed) / exact - 1) <= RTOL for seed in range(SEEDS)]))
 
-    def share(products: int) -> float:
-        return float(np.mean([abs(estimate(products, seed) / exact - 1) <= RTOL for seed in range(SEEDS)]))
 
+def needed(estimate: Estimate, exact: float, step: int) -> int:
+    """Return the fewest products, a multiple of ``step``, with which enough estimates are near enough."""
     low, high = step, step
-    while share(high) < SHARE:
+    while share(estimate, high, exact) < SHARE:
         low, high = high, 2 * high
     while high - low > max(step, high // 20):
         middle = (low + high) // 2 // step * step
-        low, high = (low, middle) if share(middle) >= SHARE else (middle, high)
-    return high, share(high)
+        low, high = (low, middle) if share(estimate, middle, exact) >= SHARE else (middle, high)
+    return high
 
 
 def plain(matrix: torch.Tensor) -> Estimate:
@@ -65,15 +67,19 @@ def test_trace_of_a_dense_hessian() -> None:
     matrix = matrix.float()
     rows: list[tuple[str, ...]] = []
 
-    def row(name: str, products: float, share: float) -> None:
-        rows.append((name, f"{products:.0f}", f"{products / base:.2f}", f"{share:.0%}"))
+    def row(name: str, products: float, near: float) -> None:
+        rows.append((name, f"{products:.0f}", f"{products / base:.2f}", f"{near:.0%}"))
         print("  " + ", ".join(rows[-1]), flush=True)
 
-    def fixed(name: str, estimate: Estimate, step: int) -> None:
+    def fixed(name: str, estimate: Estimate, step: int, products: int = 0) -> int:
+        """Note the fewest products that suffice, or how near ``products`` come."""
         try:
-            row(name, *needed(estimate, exact, step))
+            count = products or needed(estimate, exact, step)
+            row(name, count, share(estimate, count, exact))
         except ImportError:
             rows.append((name, "not installed", "", ""))
+            return base
+        return count
 
     def by_rule(name: str, estimate: Callable[[int], tuple[float, int]]) -> None:
         try:
@@ -102,11 +108,11 @@ def test_trace_of_a_dense_hessian() -> None:
         operator = peers.pyhessian_operator(trained.model, trained.data)
         return peers.pyhessian_trace(operator, matrix, counter, seed), counter.count
 
-    base, share = needed(plain(matrix), exact, 2)
-    row("plain Hutchinson, the fewest", base, share)
-    for method in ("hutch++", "xtrace"):
-        fixed(f"curvlinops {method}, the fewest", lambda p, s, m=method: peers.curvlinops_trace(matrix, m, p, s), 6)
-    fixed("hessian-eigenthings hutch++, the fewest", eigenthings, 3)
+    base = needed(plain(matrix), exact, 2)
+    row("plain Hutchinson, the fewest", base, share(plain(matrix), base, exact))
+    for method in ("xtrace", "hutch++"):
+        last = fixed(f"curvlinops {method}, the fewest", partial(peers.curvlinops_trace, matrix, method), 6)
+    fixed("hessian-eigenthings hutch++, as many", eigenthings, 3, last)
     by_rule("landscape, rtol=0.02", ours())
     for method in ("hutchinson", "deflated", "hutch++", "xtrace"):
         by_rule(f'landscape, rtol=0.02, "{method}"', ours(method=method))

@@ -30,15 +30,15 @@ class Residual(nn.Module):
         return functional.relu(inside + self.shortcut(x))
 
 
-def resnet20() -> nn.Module:
-    """Return the 20 layers for images of 32 x 32 pixels."""
-    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    inner = 16
-    for outer in (16, 32, 64):
-        for i in range(3):
-            layers.append(Residual(inner, outer, 2 if outer > 16 and i == 0 else 1))
+def resnet(widths: tuple[int, ...] = (16, 32, 64), counts: tuple[int, ...] = (3, 3, 3), classes: int = 10) -> nn.Module:
+    """Return residual blocks in groups, of which each but the first halves the image; 20 layers by default."""
+    layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+    inner = widths[0]
+    for outer, count in zip(widths, counts, strict=True):
+        for i in range(count):
+            layers.append(Residual(inner, outer, 2 if outer > widths[0] and i == 0 else 1))
             inner = outer
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inner, classes))
 
 
 class Block(nn.Module):
@@ -98,7 +98,7 @@ def _tokens(size: int) -> Data:
 #: name -> (a new model, two batches)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Data]]] = {
     "MLP": (mlp, lambda: _images(128)),
-    "ResNet-20": (resnet20, lambda: _images(32)),
+    "ResNet-20": (resnet, lambda: _images(32)),
     "GPT": (GPT, lambda: _tokens(4)),
 }
 

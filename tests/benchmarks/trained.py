@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 import landscape as ls
-from tests.benchmarks.networks import GPT, Data, resnet20
+from tests.benchmarks.networks import GPT, Data, resnet
 
 Tensor = torch.Tensor
 
@@ -108,20 +108,45 @@ def trained_resnet(examples: int = 256, epochs: int = 20) -> Trained:
     torch.manual_seed(0)
     name, x, y = images()
     x, y = x[:examples], y[:examples]
-    model = fit(resnet20(), x, y, batch=32, epochs=epochs, rate=3e-3)
+    model = fit(resnet(), x, y, batch=32, epochs=epochs, rate=3e-3)
     return _measured(f"ResNet-20, {examples} images of {name}", model, [(x, y)])
 
 
+def _rows(length: int) -> tuple[Tensor, Tensor]:
+    """Return overlapping rows of the text, and the letters that follow each letter."""
+    letters = text()
+    x, y = (letters[i : len(letters) - 1 + i].unfold(0, length, length // 2).contiguous() for i in range(2))
+    return x, y
+
+
 @cache
-def trained_gpt(rows: int = 8, steps: int = 150) -> Trained:
+def trained_gpt(rows: int = 8) -> Trained:
     """Return a GPT of 4 layers, trained on text, and the first rows of that text."""
     torch.manual_seed(0)
-    letters = text()
-    x, y = (letters[i : len(letters) - 1 + i].unfold(0, LENGTH, LENGTH // 2).contiguous() for i in range(2))
-    model = GPT(VOCABULARY, LENGTH)
-    epochs = max(1, round(steps * 16 / len(x)))
-    fit(model, x, y, batch=16, epochs=epochs, rate=2e-3)
+    x, y = _rows(LENGTH)
+    model = fit(GPT(VOCABULARY, LENGTH), x, y, batch=16, epochs=3, rate=2e-3)
     return _measured(f"GPT, 4 layers, {rows} rows of {LENGTH} letters", model, [(x[:rows], y[:rows])])
+
+
+@cache
+def large_resnet(device: str = "cuda", size: int = 128, examples: int = 64) -> Trained:
+    """Return residual blocks with about as many parameters as ResNet-50, after some training on enlarged images."""
+    torch.manual_seed(0)
+    name, x, y = images()
+    x, y = functional.interpolate(x[:examples], size=size, mode="bilinear").to(device), y[:examples].to(device)
+    model = resnet((64, 128, 256, 512), (3, 4, 6, 4), 1000).to(device)
+    fit(model, x, y, batch=32, epochs=20, rate=1e-3)
+    return _measured(f"ResNet-50-sized, {examples} images of {name}", model, [(x, y)])
+
+
+@cache
+def large_gpt(device: str = "cuda", rows: int = 8) -> Trained:
+    """Return a GPT of 12 layers, after some training on text."""
+    torch.manual_seed(0)
+    x, y = (part[: 64 * rows].to(device) for part in _rows(512))
+    model = GPT(50257, 1024, layers=12, width=768, tied=True).to(device)
+    fit(model, x, y, batch=rows, epochs=2, rate=3e-4)
+    return _measured(f"GPT, 12 layers, {rows} rows of 512 letters", model, [(x[:rows], y[:rows])])
 
 
 @cache

@@ -1,0 +1,101 @@
+"""The published case: minima found with small and with large batches, their sharpness and their outliers.
+
+``make bench-minima`` prints the table. Keskar et al., On large-batch training for deep learning (2017),
+arXiv:1609.04836: large batches find sharper minima. Sagun et al., Empirical analysis of the Hessian of
+over-parametrized neural networks (2017), arXiv:1706.04454: about as many eigenvalues stand out as there are classes.
+Both networks start alike, with the same steps of plain gradient descent, and stop at the same loss.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import landscape as ls
+from tests.benchmarks.timing import table
+from tests.benchmarks.trained import images
+
+EXAMPLES, UNSEEN = 1000, 1000
+RATE, ENOUGH, MOST = 0.05, 0.01, 1500  # the step, the loss at which to stop, epochs
+BATCHES = (16, 250)
+VALUES = 30
+
+
+@dataclass
+class Minimum:
+    """Where training ended."""
+
+    model: nn.Module
+    epochs: int
+    steps: int
+    loss: float
+
+
+def network() -> nn.Module:
+    """Return two convolutions and two linear layers for images of 16 x 16 pixels."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(512, 32), nn.ReLU(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+def descend(x: torch.Tensor, y: torch.Tensor, batch: int) -> Minimum:
+    """Descend until the loss over all examples is small enough."""
+    model, epochs, steps, loss = network(), 0, 0, float("inf")
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    while loss > ENOUGH and epochs < MOST:
+        for rows in torch.randperm(len(x)).split(batch):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+            steps += 1
+        with torch.no_grad():
+            loss = float(functional.cross_entropy(model(x), y))
+        epochs += 1
+    return Minimum(model.eval(), epochs, steps, loss)
+
+
+def right(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    """Return the share of examples that are classified as they should be."""
+    with torch.no_grad():
+        return float((model(x).argmax(1) == y).float().mean())
+
+
+def test_minima() -> None:
+    name, x, y = images()
+    x, y = functional.avg_pool2d(x[: EXAMPLES + UNSEEN], 2), y[: EXAMPLES + UNSEEN]
+    seen, unseen = (x[:EXAMPLES], y[:EXAMPLES]), (x[EXAMPLES:], y[EXAMPLES:])
+    minima = {str(batch): descend(*seen, batch) for batch in BATCHES}
+    operators = {
+        batch: ls.Hessian(ls.Objective(minimum.model, nn.CrossEntropyLoss(), [seen]))
+        for batch, minimum in minima.items()
+    }
+    pairs = ls.each(ls.eigsh, operators, by="batch", k=VALUES, which="LA", tol=1e-3)
+    densities = ls.each(ls.spectral_density, operators, by="batch", probes=4, steps=80)
+    rows = []
+    for batch, minimum in minima.items():
+        top, density = pairs.members[batch], densities.members[batch]
+        found = top.outliers()
+        print(f"\nbatch {batch}\n{np.array2string(top.values, precision=3)}\n{found}\n{density.outliers()}")
+        trained = (
+            str(minimum.epochs),
+            str(minimum.steps),
+            f"{minimum.loss:.4f}",
+            f"{right(minimum.model, *unseen):.1%}",
+        )
+        spectrum = (f"{top.values[0]:.2f}", f"{density.moment(1) * density.n:.1f}", f"{density.cdf([0.0])[0]:.0%}")
+        gap = (f"{len(found.values)}: {found.values[-1]:.3g}, {found.edge:.3g}", f"{found.chance:.2g}")
+        rows.append((batch, *trained, *spectrum, *gap))
+    head = ("batch", "epochs", "steps", "loss", "unseen", "largest", "trace", "at or below 0", "widest gap", "chance")
+    title = f"{EXAMPLES} images of {name} of 16 x 16 pixels, n = {density.n:,}, 10 classes, steps of {RATE}"
+    table(f"Minima: {title}", head, rows)
+    if out := os.environ.get("FIGURES"):
+        densities.plot().savefig(Path(out) / "minima.png", dpi=110)
