@@ -48,7 +48,7 @@ class Compared:
     @property
     def clear(self) -> bool:
         """Whether the differences have digits to compare with."""
-        return not (self.why or self.unresolved) and self.bound <= COARSE
+        return not (self.why or self.unresolved) and (self.bound <= COARSE or self.off == 0)
 
     @property
     def agree(self) -> bool:

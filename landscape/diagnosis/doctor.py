@@ -54,7 +54,7 @@ def doctor(
     -----
     Checks are in ``landscape.diagnosis.CHECKS``. One that would only repeat what an earlier one has failed on is not
     made, and says so. Cost: reading the data, one gradient over all of it, and about a hundred gradients and products
-    of a part: at most 64 examples and one batch, fewer for large models. Memory: that part and the parameters in
+    of a part: at most 64 examples and one batch, as few as 2 for large models. Memory: that part and the parameters in
     float64.
     """
     if not isinstance(objective, Objective):

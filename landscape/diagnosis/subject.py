@@ -22,8 +22,8 @@ from landscape.objective.sources import batch_size, tensors_of
 from landscape.objective.totals import Addend
 from landscape.seeds import normal
 
-MOST, FEWEST = 64, 4  # examples in the part
-WORK = 1e12  # entries of the part's inputs times parameters, which a product's time grows with
+MOST, FEWEST = 64, 2  # examples in the part
+WORK = 2e9  # entries of the part's inputs times parameters: what the time of a gradient grows with
 
 
 class Unquestioned(set[str]):
