@@ -3,12 +3,14 @@
 #   make demo DEMO=--quick     passes options on to `landscape demo`
 #   make test TESTS=tests/docs WORKERS=4
 #   make demo PYTHON=python3.13
+#   make bench-spectra CIFAR=cifar10-5k.npz   (x_train, y_train in uint8; without it, scikit-learn's digits)
 
 PYTHON  ?= python3
 WORKERS ?= 2
 TESTS   ?= tests
 DEMO    ?=
 OUT     ?= runs/demo
+CIFAR   ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -19,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest
 BENCH  := $(PYTEST) -m "" -W default -s -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check docs bench bench-products clean
+.PHONY: help demo test test-slow check docs bench bench-products bench-spectra bench-minima clean
 
 help: ## say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -47,6 +49,12 @@ bench: $(VENV)/.base ## time the engine beside other libraries; prints tables
 
 bench-products: $(VENV)/.base ## time and memory of one product, in gradients, beside other libraries
 	$(BENCH) tests/benchmarks/bench_products.py tests/benchmarks/bench_large.py
+
+bench-spectra: $(VENV)/.base ## eigenpairs, traces and densities of trained networks, beside other libraries
+	CIFAR="$(CIFAR)" $(BENCH) tests/benchmarks/bench_spectra_*.py
+
+bench-minima: $(VENV)/.base ## spectra of minima found with small and with large batches
+	CIFAR="$(CIFAR)" $(BENCH) tests/benchmarks/bench_minima.py
 
 clean: ## remove .venv and everything that was built; runs/ stays
 	rm -rf $(VENV) build dist docs/site .pytest_cache .mypy_cache .ruff_cache
