@@ -84,7 +84,7 @@ def trace(
     Notes
     -----
     The variance of one probe is 2 Σ B_ij² over i ≠ j, where B is what is left of A after deflation. Memory in
-    vectors: 40 for Hutchinson; a basis of at most 100 more for ``"deflated"`` and twice that for ``"hutch++"``; two
+    vectors: about 60 for Hutchinson; a basis of at most 100 more for ``"deflated"`` and twice that for ``"hutch++"``; two
     for each product of ``"xtrace"``. With ``out`` the pilot and the basis are held once more on the host.
     """
     asked = Asked(rtol, products, max_products, method, seed, out, overwrite)

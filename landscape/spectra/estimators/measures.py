@@ -140,6 +140,11 @@ class Trace(Measure):
         self.entries = torch.zeros(work.n, dtype=torch.float64, device=work.device)  # known part of the diagonal
         self.scale2 = 0.0  # a lower bound of |A|²
 
+    @property
+    def guide(self) -> Measure:
+        """The whole trace, whose known part needs no pass over the basis."""
+        return Whole(self.work)
+
     def known(self, deflation: Deflation | None) -> np.ndarray:
         """Return what the deflation knows of each part's trace."""
         if deflation is not None:
@@ -160,8 +165,24 @@ class Trace(Measure):
         return EntrySums(self)
 
 
+class Whole(Trace):
+    """The trace, of which the known part is not split."""
+
+    def known(self, deflation: Deflation | None) -> np.ndarray:
+        """Return what the deflation knows of the trace."""
+        if deflation is None:
+            return np.zeros(1)
+        self.scale2 = deflation.norm2()
+        return np.array([np.trace(deflation.T)])
+
+
 class Diagonal(Trace):
     """The diagonal, from v ⊙ Bv: its error is that of all entries together."""
+
+    @property
+    def guide(self) -> Measure:
+        """The diagonal itself: the tolerance is of its size."""
+        return self
 
     def sums(self) -> EntrySums:
         """Return empty sums over probes that know the spread of every entry."""

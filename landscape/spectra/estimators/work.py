@@ -113,8 +113,12 @@ class Work(Operator):
 
     def save(self, *, now: bool = False) -> None:
         """Write the state, when it is time to or at once."""
-        rows = np.stack(self._kept) if self._kept else np.empty((0, self.n))
-        self.partial.save(lambda: {**self.partial.found, "products": rows, **self._more()}, now=now)
+
+        def state() -> dict[str, np.ndarray]:
+            rows = np.stack(self._kept) if self._kept else np.empty((0, self.n))
+            return {**self.partial.found, "products": rows, **self._more()}
+
+        self.partial.save(state, now=now)
 
     def signs(self, first: int, count: int) -> torch.Tensor:
         """Return probes ``first`` to ``first + count`` as columns (n, count)."""
