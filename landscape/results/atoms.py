@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-CONVERGED = 3e-4  # the largest residual of nodes that are taken for an eigenvalue, in gaps to the next node
+CONVERGED = 3e-3  # the largest residual of nodes that are taken for an eigenvalue, in gaps to the next node
 AGREE = 0.02  # how far apart the probes may see it, in gaps
 CHANCE = 1e-3  # of weights as large as those seen, below which its multiplicity must be another
 NOTHING = 1e-10  # of 1/n: a weight that only a copy has which rounding has brought in
@@ -135,7 +135,7 @@ def _multiplicity(group: tuple[_Cluster, ...], weights: np.ndarray, crossed: np.
         sizes = np.linalg.eigvalsh(overlaps) / shares[:count].sum()
         zero = 4 * max(c.spread for c in group[:count]) + 20 * eps + 4 * max(-sizes[0], 0.0)
         rank = int((sizes > zero).sum())
-        if rank == count or sizes[-rank] < 100 * zero:
+        if rank == count or (rank > 1 and sizes[-rank] < 100 * zero):
             return 0
     if rank < max(c.size for c in group):  # the basis is orthogonal: each node has a vector of its own
         return 0
