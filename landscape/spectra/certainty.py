@@ -11,8 +11,10 @@ from landscape.spectra.lanczos import Krylov
 from landscape.spectra.probes import Probe
 from landscape.spectra.selection import order, outward
 
-#: The largest probability with which an eigenvalue that exists may stay hidden above a pair called converged.
-CHANCE = 0.05
+#: How likely, at most, an eigenvalue that exists may have stayed hidden above a pair called converged: from a single
+#: random vector, and from several, for which the product of their bounds is far from sharp. The second holds for one
+#: more copy of a value found as well: there hardly ever is one.
+CHANCE, CHANCE_OF_SEVERAL = 2e-3, 0.05
 
 # Values within so many tolerances of each other are told apart by their own probes only.
 NEAR = 3.0
@@ -70,9 +72,9 @@ class Look:
         return np.concatenate([*levels, *([-levels[0]] if self.which == "LM" else [])])
 
     def chances(self) -> np.ndarray:
-        """Return for each wanted pair (k,) how likely it is that an eigenvalue above it would have stayed hidden.
+        """Return for each wanted pair (k,) how likely an eigenvalue above it would be hidden, in units of what may be.
 
-        Two things can be hidden: another copy of a value above (or one so close that both look like one), which
+        Two things can be hidden: another copy of a value above, or one so close that both look like one, which
         only a probe that came after the copies found can tell; and a value of its own, which every probe would
         have had to miss.
         """
@@ -108,59 +110,76 @@ class Look:
 
     def _copies(self, group: list[int], theta: np.ndarray, sides: np.ndarray, steps: np.ndarray) -> float:
         inner = min(group, key=lambda i: sides[i] * theta[i])
-        chance, told = self._late(theta[inner] - sides[inner] * steps[inner], group)
+        chance, told, unseen = self._late(theta[inner] - sides[inner] * steps[inner], group, CHANCE_OF_SEVERAL)
         self.lacking |= not told
-        return chance
+        self.unseen += unseen
+        return chance / CHANCE_OF_SEVERAL
 
     def _gap(self, level: float, theta: np.ndarray, steps: np.ndarray) -> float:
-        """Return the chance that a value at ``level`` is hidden."""
-        chance, told = self._missed(level, range(len(self._probes)), np.zeros(0, dtype=int))
-        if chance <= CHANCE:
+        """Return the chance that a value at ``level`` is hidden: from all probes, or from the late ones alone."""
+        chance, told, unseen = self._missed(level, range(len(self._probes)), np.zeros(0, dtype=int))
+        chance /= _accepted(told)
+        if chance <= 1:
             return chance
         near = [j for j in range(len(theta)) if abs(theta[j] - level) <= NEAR * steps[j]]
-        late, told_late = self._late(level, near)
+        late, told_late, unseen_late = self._late(level, near)
+        late /= _accepted(told_late)
         worn = self.estimates[near] <= self.krylov.floor if near else np.zeros(0)
         self.lacking |= not told or (not told_late and (len(near) > 1 or bool(np.any(worn))))
+        self.unseen += unseen if chance < late else unseen_late
         return min(chance, late)
 
-    def _late(self, level: float, group: list[int]) -> tuple[float, bool]:
-        """Return the chance that those probes missed a value that came when the Ritz vectors ``group`` were there."""
+    def _late(
+        self, level: float, group: list[int], accepted: float | None = None
+    ) -> tuple[float, int, list[np.ndarray]]:
+        """Return the same of those probes alone that came when the Ritz vectors ``group`` were there."""
         columns = self.coefficients[:, self.wanted[group]]
         late = [p for p, probe in enumerate(self._probes) if probe.news(columns) < 0.5]
-        return self._missed(level, late, self.wanted)
+        return self._missed(level, late, self.wanted, accepted)
 
     @cached_property
     def _probes(self) -> list[Probe]:
         """The probes with coordinates in all present rows."""
         return [probe.padded(len(self.left)) for probe in self.krylov.probes]
 
-    def _missed(self, level: float, probes: list[int] | range, besides: np.ndarray) -> tuple[float, bool]:
-        """Return the chance that all ``probes`` missed a value at ``level``, and whether there was any to ask.
+    def _missed(
+        self, level: float, probes: list[int] | range, besides: np.ndarray, accepted: float | None = None
+    ) -> tuple[float, int, list[np.ndarray]]:
+        """Return the chance that all ``probes`` missed a value at ``level``, how many could be asked, and what to do.
 
-        Its eigenvector is orthogonal to the Ritz vectors ``besides``.
+        Its eigenvector is orthogonal to the Ritz vectors ``besides``. To do is to multiply the directions in the
+        queue, longer than 1, that the bounds come from.
         """
         m, n = self.krylov.filled, self.krylov.operator.n
         distance = level - self.values
         distance[besides] = np.inf
         distance[distance == 0] = np.finfo(float).tiny
         seen = self.left[m:] / distance  # u in V, for its part h in the queue: |u| = 1 bounds h
-        chance, told = 1.0, False
-        for p in probes:
-            c = self._probes[p].at(level, NEAR * self.tol * abs(level))
-            if c is None:
-                continue
-            told = True
+        slack = NEAR * self.tol * abs(level)
+        known = [c for p in probes if (c := self._probes[p].at(level, slack)) is not None]
+        chance, unseen, accepted = 1.0, [], accepted or _accepted(len(known))
+        for c in known:
             product = seen @ (c[:m] @ self.coefficients) + c[m:]
             if np.isfinite(product).all() and np.isfinite(seen).all():
                 bounded = product @ np.linalg.solve(np.eye(len(seen)) + seen @ seen.T, product)
                 most = np.sqrt(2 * n / np.pi * max(0.0, bounded))
                 chance *= min(1.0, most)
-                if most > CHANCE:
-                    self.unseen.append(product * np.sqrt(2 * n / np.pi) / CHANCE)
-        return chance, told
+                if most > accepted:
+                    unseen.append(product * np.sqrt(2 * n / np.pi) / accepted)
+        return chance, len(known), unseen
+
+    @property
+    def sure(self) -> np.ndarray:
+        """Whether the place of each wanted pair (k,) is certain."""
+        found: np.ndarray = self.chances() <= 1
+        return found
 
     def missing(self) -> np.ndarray:
         """Return what keeps pairs from convergence and places from certainty: columns in the queue, longer than 1."""
         target = np.maximum(self.target, self.krylov.floor)
         short = self.left[self.krylov.filled :, self.wanted] / target
         return np.concatenate([short[:, ~self.met], *(v[:, None] for v in self.unseen)], axis=1)
+
+
+def _accepted(told: int) -> float:
+    return CHANCE_OF_SEVERAL if told > 1 else CHANCE

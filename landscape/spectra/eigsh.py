@@ -95,8 +95,9 @@ def eigsh(
     -----
     A residual proves that there is an eigenvalue, not that none is missing above it: of an exactly multiple value
     a single start vector finds one copy, and of two very close ones it may see a mixture. So random vectors join
-    the search while it converges, until the chance that one of them would have missed an eigenvalue that exists is
-    below 5 % for every place. Pairs for which this is not reached are not called converged, and the message says so.
+    the search while it converges, until the chance that all of them would have missed an eigenvalue that exists is
+    below 0.2 % for every place, and below 5 % for one more copy of a value found. Both are bounds, over the worst
+    place it could have. Pairs for which they are not reached are not called converged, and the message says so.
 
     One product a step; one at the end that checks all residuals, and one more for each pair that rounding leaves in
     doubt. Memory: ``basis`` vectors, those of ``start`` and a few random ones, and ``2 k`` at the end.
@@ -181,7 +182,7 @@ def _resumed(
     krylov = Krylov(operator, size, block, seed)
     if block is not None:
         krylov.probe()
-    if found:
+    if found and found["counts"][0] > 0:  # a product at least
         earlier = Krylov(operator, size, block, seed)
         earlier.resume(found)
         if earlier.disagreement() <= SAME:

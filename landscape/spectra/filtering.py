@@ -32,9 +32,13 @@ class Filter(Operator):
         self.cost = 2 * self.degree
 
     @property
-    def matvecs(self) -> int:  # type: ignore[override]
+    def matvecs(self) -> int:
         """Products of A so far."""
         return self.operator.matvecs
+
+    @matvecs.setter
+    def matvecs(self, count: int) -> None:
+        self.operator.matvecs = count
 
     def value(self, distance: np.ndarray) -> np.ndarray:
         """Return F for eigenvalues at ``distance`` from σ, up to the window."""

@@ -9,7 +9,7 @@ import torch
 
 from landscape.progress import Bar
 from landscape.results.partial import Partial
-from landscape.spectra.certainty import CHANCE, Look
+from landscape.spectra.certainty import Look
 from landscape.spectra.filtering import Filter, rayleigh_ritz, survey
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.operators import Operator
@@ -73,7 +73,7 @@ def _pairs(look: Look, filtered: Filter, tol: float) -> Pairs:
     operator, sigma = filtered.operator, filtered.sigma
     values, vectors, residuals = rayleigh_ritz(operator, look.krylov.vectors(look.coefficients[:, look.wanted]))
     order = np.argsort(np.abs(values - sigma), kind="stable")
-    sure = np.full(len(values), bool((look.chances() <= CHANCE).all() and look.met.all()))
+    sure = np.full(len(values), bool(look.sure.all() and look.met.all()))
     floor = ROUNDING * operator.eps * (filtered.reach + abs(sigma))
     rows = torch.from_numpy(order).to(vectors.device)
     return Pairs(values[order], vectors[:, rows], residuals[order], sure, tol, floor, len(values))

@@ -17,6 +17,8 @@ from landscape.spectra.probes import Probe
 # step makes a residual smaller.
 BREAKDOWN, EXHAUSTED = 10.0, 5.0
 
+SHORT = 0.2  # how much of the longest direction a missing one must have to be multiplied next
+
 
 class Krylov:
     """Orthonormal rows ``basis``: first V, which has been multiplied, then the queue Q, which has not.
@@ -60,6 +62,7 @@ class Krylov:
         self._alive = torch.ones(rows, dtype=torch.bool, device=device)
         self._scale = torch.zeros((), dtype=torch.float64, device=device)  # a running lower bound of |A|
         self.filled = self.count = 0  # rows of V, and of V and Q
+        self.width = 0  # how many of the queue :meth:`turn` put first; 0 where that is not decided
         self.breakdowns = self.restarts = self.looks = 0
         self._settled = True
         self.probes: list[Probe] = []
@@ -78,15 +81,19 @@ class Krylov:
         return self.filled >= self.size or (self.count >= rows and rows < self.operator.n)
 
     def extend(self, most: int | None = None) -> None:
-        """Multiply the whole queue in one block, or its first ``most`` vectors; what they open joins the queue."""
+        """Multiply the queue, or the vectors put first in it, in one block; what they open joins the queue.
+
+        ``most`` limits how many.
+        """
         if self.count == self.filled:
             self.probe()
         room = self.size - self.filled
         if len(self.basis) < self.operator.n:
             room = min(room, len(self.basis) - self.count)
-        width = min(self.count - self.filled, room, *([] if most is None else [most]))
+        width = min(self.width or self.count - self.filled, room, *([] if most is None else [most]))
         products = self.operator @ self.basis[self.filled : self.filled + width].T
         with unbroken():
+            self.width = 0
             for w in products.unbind(1):
                 length = self._length(w)
                 self._scale = torch.maximum(self._scale, length)
@@ -235,14 +242,14 @@ class Krylov:
             self.filled, self.count = len(keep), len(keep) + queue
             self.restarts += 1
 
-    def turn(self, missing: np.ndarray) -> int:
-        """Turn the queue until its first vectors span what is ``missing``, columns in it; return how many they are.
+    def turn(self, missing: np.ndarray, short: float = SHORT) -> None:
+        """Turn the queue so that its first vectors, which are multiplied next, span what is ``missing``, columns in it.
 
-        Directions in which the columns are shorter than 1 are left for later.
+        Directions in which the columns are shorter than 1, or than ``short`` times the longest, are left for later.
         """
         queue = self.count - self.filled
         if queue < 2 or not missing.size:
-            return queue
+            return
         axes, lengths, _ = np.linalg.svd(missing, full_matrices=True)
         with unbroken():
             mix = torch.from_numpy(np.ascontiguousarray(axes.T))
@@ -251,7 +258,7 @@ class Krylov:
             self._H[rows] = mix.to(self._H) @ self._H[rows]
             for probe in self.probes:
                 probe.turn(axes, self.count)
-        return max(1, int(np.sum(lengths >= 1)))
+            self.width = max(1, int(np.sum(lengths >= max(1.0, short * lengths[0]))))
 
     def _combine(self, coefficients: np.ndarray, m: int, columns: int = 1 << 16) -> None:
         """Replace V by combinations of it, and move the queue behind them, a slab of columns at a time."""
@@ -266,17 +273,22 @@ class Krylov:
     def state(self) -> dict[str, np.ndarray]:
         """Return everything from which :meth:`resume` goes on in the same way."""
         H = self._looked()
+        counts = [self.filled, self.count, self.breakdowns, self.restarts, self.looks, self.width, len(self.probes)]
         found = {
-            "basis": self.basis[: self.count].cpu().numpy(), "H": H, "scale": np.array(self.scale),
-            "counts": np.array([self.filled, self.count, self.breakdowns, self.restarts, self.looks, len(self.probes)]),
-        }  # fmt: skip
+            "basis": self.basis[: self.count].cpu().numpy(),
+            "H": H,
+            "scale": np.array(self.scale),
+            "counts": np.array(counts),
+        }
         for i, probe in enumerate(self.probes):
             found |= {f"probe_{i}_{name}": array for name, array in probe.state().items()}
         return found
 
     def resume(self, found: Mapping[str, Any]) -> None:
         """Take up what :meth:`state` gave."""
-        self.filled, self.count, self.breakdowns, self.restarts, self.looks, probes = found["counts"].tolist()
+        self.filled, self.count, self.breakdowns, self.restarts, self.looks, self.width, probes = found[
+            "counts"
+        ].tolist()
         self.basis[: self.count] = torch.from_numpy(found["basis"]).to(self.basis)
         self._H.zero_()
         self._H[: self.count, : self.filled] = torch.from_numpy(found["H"]).to(self._H)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from landscape.seeds import rademacher
-from landscape.spectra.certainty import CHANCE, Look
+from landscape.spectra.certainty import Look
 from landscape.spectra.operators import Operator
 from landscape.spectra.selection import shown
 
@@ -73,7 +73,7 @@ def pairs_of(look: Look, operator: Operator, seed: int) -> Pairs:
     between converged and not are multiplied themselves, in one block.
     """
     tol, values, estimates, before = look.tol, look.theta.copy(), look.estimates, operator.matvecs
-    sure = _settled(look) & (look.chances() <= CHANCE)
+    sure = _settled(look) & look.sure
     vectors = look.krylov.vectors(look.coefficients[:, look.wanted])
     left = look.krylov.combined(look.left[:, look.wanted])
     signs = rademacher(len(values), seed, 2_000_000, dtype=operator.dtype, device=operator.device)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from landscape.progress import Bar
-from landscape.spectra.certainty import CHANCE, Look
+from landscape.spectra.certainty import Look
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.pairs import ROUNDING
 from landscape.spectra.selection import order
@@ -22,38 +22,33 @@ def search(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: Bar
 
     ``keep`` is called whenever the state is whole.
     """
-    operator, shown, width = krylov.operator, 0.0, None
+    operator, shown = krylov.operator, 0.0
 
     def room() -> int:
         return (budget - operator.matvecs) // operator.cost
 
     while room() > 0:
-        if krylov.full:
-            _restart(krylov, Look.at(krylov, k, which, tol))
-        sweep = operator.matvecs + operator.cost * (krylov.size // 2 if krylov.lazy else 1)
-        while not krylov.full and room() > 0 and operator.matvecs < sweep:
-            krylov.extend(min(room(), width or krylov.size))
-        krylov.settle()
-        keep()
-        width = None
-        if krylov.filled < k:
-            continue
-        look = Look.at(krylov, k, which, tol)
-        done = 100 * _progress(look)
-        bar.advance(max(0.0, done - shown), note=f"{int(look.met.sum())} of {k}, {operator.matvecs} products")
-        shown = max(shown, done)
-        if krylov.filled == operator.n:
-            return
-        if _nearly(look):
-            if _finished(look):
+        if krylov.filled >= k and (krylov.full or not krylov.width):
+            look = Look.at(krylov, k, which, tol)
+            done = 100 * _progress(look)
+            bar.advance(max(0.0, done - shown), note=f"{int(look.met.sum())} of {k}, {operator.matvecs} products")
+            shown = max(shown, done)
+            if krylov.filled == operator.n or (_nearly(look) and _finished(look)):
                 return
             if look.lacking:
                 if krylov.full:
                     _restart(krylov, look)
                 krylov.probe()
-                continue
-        if not krylov.lazy and look.met.any():
-            width = krylov.turn(look.missing())
+                krylov.width = krylov.count - krylov.filled
+            elif krylov.full:
+                _restart(krylov, look)
+            elif not krylov.lazy and look.met.any():
+                krylov.turn(look.missing(), **({"short": 1.0} if look.met.all() else {}))
+        sweep = operator.matvecs + operator.cost * (krylov.size // 2 if krylov.lazy else 1)
+        while not krylov.full and room() > 0 and operator.matvecs < sweep:
+            krylov.extend(room())
+        krylov.settle()
+        keep()
 
 
 def _nearly(look: Look) -> bool:
@@ -66,7 +61,7 @@ def _finished(look: Look) -> bool:
     """Whether every pair is met, and every one that will be called converged is sure."""
     zero = np.abs(look.theta) <= ROUNDING * look.krylov.operator.eps * look.krylov.scale
     asked = (look.estimates <= look.target) & ~zero
-    sure = look.chances() <= CHANCE
+    sure = look.sure
     return bool(look.met.all() and sure[asked].all())
 
 
