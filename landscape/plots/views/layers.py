@@ -12,7 +12,7 @@ from landscape.plots.views.family import below, eigenvalues, numbers_of, plural
 from landscape.results import LayerCurvature
 from landscape.results.base import number
 
-_NAMED, _NUMBERED, _LETTERS = 30, 12, 16
+_NAMED, _NUMBERED, _LETTERS = 30, 8, 16
 
 
 def layers(result: LayerCurvature, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:
