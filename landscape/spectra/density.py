@@ -68,9 +68,10 @@ def spectral_density(
     Notes
     -----
     ``probes * steps`` products. Memory: ``steps + 3`` vectors. Each probe's quadrature has the exact
-    moments vᵀAʲv up to degree 2·steps-1. An eigenvalue that every probe has resolved, and that is simple, becomes
-    an atom of share 1/n; this takes its random weight, the largest part of the variance, out of everything. The
-    rest is smoothed at widths set by the Ritz residuals and gaps, at any scale.
+    moments vᵀAʲv up to degree 2·steps-1. An eigenvalue that every probe has resolved, and whose multiplicity their
+    overlaps tell, becomes an atom of its exact share; this takes its random weight, the largest part of the variance,
+    out of everything. The rest is smoothed at widths set by the Ritz residuals and gaps, at any scale. Steps resolve
+    structure, probes narrow the bands.
 
     References
     ----------
