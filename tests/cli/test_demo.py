@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import landscape as ls
-from landscape.results import EigenResult, Recording, SpectralDensity, Surface, TraceResult
+from landscape.results import Family, Recording, Surface
 from landscape_cli.demo.settings import Settings
 from landscape_cli.demo.study import Study
 from tests.cli.given import run
@@ -32,16 +32,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_there_and_loads(finished: Path) -> None:
     kinds = {
         "run-residual": Recording,
-        "eigenvalues-top-plain.nc": EigenResult,
-        "eigenvalues-bottom-plain.nc": EigenResult,
-        "trace-residual.nc": TraceResult,
-        "density-plain.nc": SpectralDensity,
+        "eigenvalues-top.nc": Family,
+        "eigenvalues-bottom.nc": Family,
+        "trace.nc": Family,
+        "density.nc": Family,
         "surface-residual.nc": Surface,
         "trajectory-surface-plain.nc": Surface,
     }
     for name, kind in kinds.items():
         assert isinstance(ls.load(finished / name), kind), name
-    assert len(list(finished.glob("*.png"))) == 15
+    assert list(ls.load(finished / "density.nc")) == ["residual", "plain"]
+    assert len(list(finished.glob("*.png"))) == 11
     assert not list(finished.glob(".*"))
 
 

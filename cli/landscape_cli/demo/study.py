@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,7 @@ class Study:
         for name in NETWORKS:
             run = self._train(name)
             yield f"trained the {name} network: {self._scores(name)}; {_overhead(run)}"
-        for name in NETWORKS:
-            yield self._spectra(name)
+        yield from self._spectra()
         for name in NETWORKS:
             yield self._surface(name)
         for name in NETWORKS:
@@ -104,22 +104,25 @@ class Study:
 
     # -- studying -----------------------------------------------------------------------------------
 
-    def _spectra(self, name: str) -> str:
+    def _spectra(self) -> Iterator[str]:
+        """Ask each question of both networks, so that they stand side by side."""
         s = self.settings
-        hessian = ls.Hessian(self._objective(name))
-        top = ls.eigsh(hessian, s.eigenvalues, "LA", tol=1e-3, seed=s.seed)
-        self._keep(f"The {s.eigenvalues} largest eigenvalues, {name} network", f"eigenvalues-top-{name}", top)
-        low = ls.eigsh(hessian, 3, "SA", tol=1e-2, max_matvecs=150, seed=s.seed)
-        self._keep(f"The three smallest eigenvalues, {name} network", f"eigenvalues-bottom-{name}", low)
-        trace = ls.trace(hessian, products=s.trace_products, seed=s.seed)
-        self._keep(f"Trace of the Hessian, {name} network", f"trace-{name}", trace)
-        density = ls.spectral_density(hessian, probes=s.probes, steps=s.steps, seed=s.seed)
-        self._keep(f"Density of the Hessian's eigenvalues, {name} network", f"density-{name}", density)
-        low_end, high_end = trace.interval()
-        return (
-            f"curvature of the {name} network: eigenvalues from {low.values[0]:.3g} to {top.values[0]:.3g}, "
-            f"trace in [{low_end:.3g}, {high_end:.3g}] (95 %)"
-        )
+        questions: list[tuple[str, str, Any, dict[str, Any]]] = [
+            (f"{s.eigenvalues} largest eigenvalues", "eigenvalues-top", ls.eigsh, {"k": s.eigenvalues, "tol": 1e-3}),
+            ("Smallest eigenvalues", "eigenvalues-bottom", ls.eigsh,
+             {"k": 3, "which": "SA", "tol": 1e-2, "max_matvecs": 150}),
+            ("Trace", "trace", ls.trace, {"products": s.trace_products}),
+            ("Density of the eigenvalues", "density", ls.spectral_density, {"probes": s.probes, "steps": s.steps}),
+        ]  # fmt: skip
+        hessians = {name: partial(self._hessian, name) for name in NETWORKS}
+        for heading, file, question, options in questions:
+            found = ls.each(question, hessians, by="network", seed=s.seed, **options)
+            self._keep(f"{heading} of both Hessians", file, found)
+            said = "; ".join(f"{name} network, {text}" for name, text in found.summary().items())
+            yield f"{heading[0].lower()}{heading[1:]}: {said}"
+
+    def _hessian(self, name: str) -> ls.Hessian:
+        return ls.Hessian(self._objective(name))
 
     def _surface(self, name: str) -> str:
         s, objective = self.settings, self._objective(name)
