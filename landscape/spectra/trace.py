@@ -84,8 +84,16 @@ def trace(
     Notes
     -----
     The variance of one probe is 2 Σ B_ij² over i ≠ j, where B is what is left of A after deflation. Memory in
-    vectors: about 60 for Hutchinson; a basis of at most 100 more for ``"deflated"`` and twice that for ``"hutch++"``; two
-    for each product of ``"xtrace"``. With ``out`` the pilot and the basis are held once more on the host.
+    vectors: about 60 for Hutchinson; a basis of at most 100 more for ``"deflated"`` and twice that for ``"hutch++"``;
+    two for each product of ``"xtrace"``. With ``out`` the pilot and the basis are held once more on the host.
+
+    References
+    ----------
+    M. F. Hutchinson, A stochastic estimator of the trace of the influence matrix for Laplacian smoothing
+    splines, Commun. Stat. Simul. Comput. 18 (1989). R. A. Meyer, C. Musco, C. Musco, D. P. Woodruff, Hutch++:
+    optimal stochastic trace estimation, SOSA 2021. E. N. Epperly, J. A. Tropp, R. J. Webber, XTrace, SIAM J. Matrix
+    Anal. Appl. 45 (2024). A. S. Gambhir, A. Stathopoulos, K. Orginos, Deflation as a method of variance reduction
+    for estimating the trace of a matrix inverse, SIAM J. Sci. Comput. 39 (2017).
     """
     asked = Asked(rtol, products, max_products, method, seed, out, overwrite)
     name = "identity" if function is None else getattr(function, "__name__", str(function))
