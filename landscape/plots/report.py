@@ -19,18 +19,23 @@ from landscape.plots.sheets import Matrix, Plane, Sheet, Space
 from landscape.plots.style import PIXELS
 from landscape.plots.titles import wrap
 from landscape.progress import Bar
-from landscape.results import Surface, load
+from landscape.results import Family, Surface, load
 from landscape.results.base import Result
 from landscape.results.files import whole_file
 from landscape.version import __version__
 
 _NAMES = {
+    "checkup": "Checkup",
     "conflict": "Gradient conflict",
     "density": "Spectral density",
+    "diagonal": "Diagonal",
     "eigenpairs": "Eigenvalues",
+    "estimate": "Estimate",
     "gradients": "Gradient statistics",
+    "layers": "Curvature by layer",
     "projection": "Training path",
     "recording": "Training run",
+    "subspace": "Subspaces",
     "surface": "Loss surface",
     "trace": "Trace",
 }
@@ -150,7 +155,11 @@ def _subject(item: Any) -> Result | dict[str, Surface]:
 
 
 def _name(subject: Result | dict[str, Surface]) -> str:
-    return _NAMES.get(subject.kind, subject.kind) if isinstance(subject, Result) else "Surfaces compared"
+    if not isinstance(subject, Result):
+        return "Surfaces compared"
+    if isinstance(subject, Family):
+        return f"{_NAMES.get(subject.of, subject.of)} by {subject.by}"
+    return _NAMES.get(subject.kind, subject.kind)
 
 
 def _page(sections: list[Section], title: str, intro: str, commands: Sequence[str]) -> str:

@@ -95,15 +95,21 @@ class SubspaceResult(Result):
         """Return the range that holds the number of a random subspace with probability ``level``.
 
         A share has the law Beta(k/2, (n-k)/2). An overlap's law has no closed form for k > 1; the Beta law of
-        the same mean and variance stands for it (it is the exact one for k = 1).
+        the same mean and variance stands for it (it is the exact one for k = 1), or beyond half of the dimensions
+        for the overlap of the complements, which decides it.
         """
         check_level(level)
-        mean, variance = self.baseline, self.baseline_stddev**2
-        if variance == 0:
+        mean, deviation = self.baseline, self.baseline_stddev
+        if deviation == 0:
             return mean, mean
-        both = mean * (1 - mean) / variance - 1
+        least, span = 0.0, 1.0
+        if "share" not in self.dataset and 2 * self.k > self.n:
+            least, span = 2 - self.n / self.k, self.n / self.k - 1
+        mean, deviation = (mean - least) / span, deviation / span
+        both = mean * (1 - mean) / deviation**2 - 1
         law = stats.beta(mean * both, (1 - mean) * both)
-        return float(law.ppf(0.5 - level / 2)), float(law.ppf(0.5 + level / 2))
+        low, high = least + span * law.ppf([0.5 - level / 2, 0.5 + level / 2])
+        return float(low), float(high)
 
     def summary(self) -> dict[str, str]:
         """Return the numbers beside what chance gives."""

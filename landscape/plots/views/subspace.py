@@ -12,6 +12,7 @@ from landscape.plots.views.series import in_order
 from landscape.results import SubspaceResult
 
 _MOST_NUMBERS, _MOST_CURVES = 10, 6
+_SMALL = 0.1
 
 
 def subspace(result: SubspaceResult, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:
@@ -87,6 +88,13 @@ def _some(names: list[str]) -> list[str]:
     return [name if i % stride == 0 else "" for i, name in enumerate(names)]
 
 
+def _share_axis(label: str, shares: np.ndarray) -> Axis:
+    """Return an axis from 0 to 1, or a logarithmic one where all shares are small."""
+    if shares.max() < _SMALL and shares.min() > 0:
+        return Axis(label, "log")
+    return Axis(label, limits=(-0.03, 1.03))
+
+
 def _shares(result: SubspaceResult) -> list[Panel | None]:
     """Return shares inside the first directions, and of many vectors in their order the share inside all."""
     cumulative = np.atleast_2d(result.cumulative)
@@ -101,7 +109,7 @@ def _shares(result: SubspaceResult) -> list[Panel | None]:
     curves.append(Curve(places, places / result.n, "chance", MUTED, line="dash"))
     inside = Curves(
         Axis("number of directions", limits=(0.6, result.k + 0.4)),
-        Axis("share of |g|² inside them", limits=(-0.03, 1.03)),
+        _share_axis("share of |g|² inside them", cumulative),
         curves,
         title="Inside the first directions",
         note=_by_chance(result),
@@ -112,7 +120,7 @@ def _shares(result: SubspaceResult) -> list[Panel | None]:
     order = np.arange(1, len(names) + 1)
     along = Curves(
         in_order(names, "vector"),
-        Axis(f"share inside all {result.k}", limits=(-0.03, 1.03)),
+        _share_axis(f"share inside all {result.k}", cumulative[:, -1]),
         [
             Curve(order, cumulative[:, -1], "", BLUE, marker="circle" if len(order) <= 60 else ""),
             Curve(order[[0, -1]], np.full(2, result.baseline), "chance, 95 % of it", MUTED, line="dash",
