@@ -12,8 +12,8 @@ from landscape.spectra.probes import Probe
 from landscape.spectra.selection import order, outward
 
 #: How likely, at most, an eigenvalue that exists may have stayed hidden above a pair called converged: from a single
-#: random vector, and from several, for which the product of their bounds is far from sharp. The second holds for one
-#: more copy of a value found as well: there hardly ever is one.
+#: random vector, and from several, for which the product of their bounds is far from sharp. The second holds for a
+#: second copy of a value found as well: there hardly ever is one.
 CHANCE, CHANCE_OF_SEVERAL = 2e-3, 0.05
 
 # Values within so many tolerances of each other are told apart by their own probes only.
@@ -110,10 +110,11 @@ class Look:
 
     def _copies(self, group: list[int], theta: np.ndarray, sides: np.ndarray, steps: np.ndarray) -> float:
         inner = min(group, key=lambda i: sides[i] * theta[i])
-        chance, told, unseen = self._late(theta[inner] - sides[inner] * steps[inner], group, CHANCE_OF_SEVERAL)
+        accepted = CHANCE_OF_SEVERAL if len(group) == 1 else CHANCE  # where there are several, one more is no wonder
+        chance, told, unseen = self._late(theta[inner] - sides[inner] * steps[inner], group, accepted)
         self.lacking |= not told
         self.unseen += unseen
-        return chance / CHANCE_OF_SEVERAL
+        return chance / accepted
 
     def _gap(self, level: float, theta: np.ndarray, steps: np.ndarray) -> float:
         """Return the chance that a value at ``level`` is hidden: from all probes, or from the late ones alone."""
@@ -153,7 +154,8 @@ class Look:
         m, n = self.krylov.filled, self.krylov.operator.n
         distance = level - self.values
         distance[besides] = np.inf
-        distance[distance == 0] = np.finfo(float).tiny
+        least = 1e-12 * max(abs(level), self.krylov.scale, float(np.finfo(float).tiny) * 1e12)
+        distance = np.where(np.abs(distance) < least, least, distance)
         seen = self.left[m:] / distance  # u in V, for its part h in the queue: |u| = 1 bounds h
         slack = NEAR * self.tol * abs(level)
         known = [c for p in probes if (c := self._probes[p].at(level, slack)) is not None]
