@@ -14,6 +14,7 @@ from landscape.results.atoms import OTHERS
 from landscape.results.partial import Partial
 from landscape.results.provenance import Cost, collect
 from landscape.seeds import check_seed, rademacher
+from landscape.spectra.identity import agree, moments
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.operators import Operator
 
@@ -107,7 +108,7 @@ def spectral_density(
             interrupted = True
             partial.save(state, now=True)
     matvecs = before + operator.matvecs
-    message = f"{len(rows)} probes of {steps} Lanczos steps"
+    message = f"{len(rows)} probe{'s' * (len(rows) > 1)} of {steps} Lanczos step{'s' * (steps > 1)}"
     if interrupted:
         message = f"stopped by Ctrl-C after {len(rows)} of {probes} probes; extend= or the same call with out= goes on"
     found = SpectralDensity.make(
@@ -197,13 +198,7 @@ def _earlier(operator: Operator, extend: Any, steps: int, seed: int) -> list[dic
 
 
 def _same_operator(operator: Operator, arrays: Any, seed: int) -> bool:
-    """Whether vᵀAv and vᵀA²v of the first probe are those of its quadrature; one product."""
-    start = _start(operator, seed, 0)
-    product = (operator @ start[:, None])[:, 0]
-    first, second = operator.dot(start, product) / operator.n, operator.dot(product, product) / operator.n
+    """Whether vᵀAv and |Av|² of the first probe are those of its quadrature; one product."""
     nodes, weights = np.nan_to_num(arrays["nodes"][0]), arrays["weights"][0]
-    tolerance = operator.eps**0.5
-    return bool(
-        abs((weights * nodes).sum() - first) <= tolerance * second**0.5
-        and abs((weights * nodes**2).sum() - second) <= tolerance * second
-    )
+    earlier = [(weights * nodes).sum(), (weights * nodes**2).sum()]
+    return agree(earlier, moments(operator, _start(operator, seed, 0)), operator.eps)

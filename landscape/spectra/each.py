@@ -15,9 +15,8 @@ from landscape.results import Family, Result, load
 from landscape.results.partial import Partial
 from landscape.results.provenance import Cost, collect, shared
 from landscape.seeds import rademacher
+from landscape.spectra.identity import agree, moments
 from landscape.spectra.operators import Operator
-
-_SAME = 1e4  # multiples of rounding by which a repeated product may differ: sums on an accelerator vary in order
 
 
 def each(
@@ -122,8 +121,9 @@ class Kept:
             return question(operator, **options)
         self.folder.mkdir(exist_ok=True)
         place, unfinished = self.folder / f"{index}.nc", self.folder / f".{index}.partial.npz"
-        mark, known = _mark(operator), self.marks.get(index)
-        if known is None or np.abs(known[:2] - mark[:2]).max() > mark[2]:
+        target, known = Operator(operator), self.marks.get(index)
+        mark = moments(target, rademacher(target.n, 0, 0, dtype=target.dtype, device=target.device))
+        if known is None or not agree(known, mark, target.eps):
             for stale in (place, unfinished):
                 stale.unlink(missing_ok=True)
             self.marks[index] = mark
@@ -135,15 +135,6 @@ class Kept:
         self.partial.finish(result)
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _mark(source: Any) -> np.ndarray:
-    """Return two numbers by which an operator is known again, and by how much they may differ."""
-    operator = Operator(source)
-    probe = rademacher(operator.n, 0, 0, dtype=operator.dtype, device=operator.device) / operator.n**0.5
-    product = (operator @ probe[:, None])[:, 0]
-    size = operator.norm(product)
-    return np.array([operator.dot(probe, product), size, _SAME * operator.eps * size])
 
 
 def _is_maker(operator: Any) -> bool:

@@ -10,6 +10,7 @@ import torch
 from landscape.spectra.estimators.found import Found, Goal
 from landscape.spectra.estimators.measures import Spread, Trace
 from landscape.spectra.estimators.work import CHUNK, Work
+from landscape.spectra.identity import moments
 
 
 class Exact:
@@ -24,17 +25,17 @@ class Exact:
     def run(self) -> None:
         """Make the products."""
         work, entries = self.work, self.measure.entries
-        kept = work.partial.found.get("diagonal")
-        if kept is not None:
-            first = work.multiply(self._units(0, 1))[0, 0]
-            work.verify(torch.as_tensor(kept[:1]), first[None].double().cpu())
+        kept, mark = work.partial.found.get("diagonal"), work.partial.found.get("mark", np.zeros(2))
+        if kept is not None and len(kept) and work.verify(self._units(0, 1)[:, 0], mark):
             self.done = len(kept)
-            work.matvecs += self.done - 1
+            work.matvecs += self.done
             entries[: self.done] = torch.from_numpy(kept).to(entries)
-        work.remember(lambda: {"diagonal": entries[: self.done].cpu().numpy()})
+        work.remember(lambda: {"diagonal": entries[: self.done].cpu().numpy(), "mark": mark})
         while self.done < work.n:
             count = min(CHUNK, work.n - self.done)
-            product = work.multiply(self._units(self.done, count))
+            product = work.multiply(units := self._units(self.done, count))
+            if self.done == 0:
+                mark = moments(work, units[:, 0], product[:, 0])
             entries[self.done : self.done + count] = product[self.done : self.done + count].diagonal().double()
             self.done += count
             work.save()

@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.errors import InputError
 from landscape.progress import Bar
 from landscape.results.partial import Partial
 from landscape.seeds import check_seed, rademacher
+from landscape.spectra.identity import agree, moments
 from landscape.spectra.operators import Operator
 
 CHUNK = 8  # vectors that travel together
 PILOT = 16  # most probes that are made before anything is decided
 START = 1 << 40  # where the random vectors begin that are no probes
-
-_SAME = 1e4  # multiples of rounding by which a repeated product may differ: sums on an accelerator vary in order
 
 
 class Work(Operator):
@@ -42,7 +40,7 @@ class Work(Operator):
     -----
     Products ``work @ block`` are remembered (on the host, and only where there is an ``out``), and played back in the
     same order by the next call, whose own steps are then the same to the last digit. The first is made
-    again, to see that the operator is the same. ``multiply`` does not remember: what is made of those products
+    again, to see that the operator is the same; if it is not, the work begins anew. ``multiply`` does not remember: what is made of those products
     is small, and is remembered through ``remember``.
     """
 
@@ -72,11 +70,11 @@ class Work(Operator):
     def _remembered(self, block: torch.Tensor) -> torch.Tensor:
         count = block.shape[1]
         known = self._kept[self._played : self._played + count]
+        if known and self._played == 0:
+            first = torch.from_numpy(known[0]).to(block)
+            known = known if self.verify(block[:, 0], moments(self, block[:, 0], first)) else []
         if len(known) == count:
             product = torch.from_numpy(np.stack(known, axis=1)).to(block)
-            if self._played == 0:
-                self.verify(product[:, 0], super().__matmul__(block[:, :1])[:, 0])
-                self.matvecs -= 1
             self.matvecs += count
         else:
             product = self.multiply(block)
@@ -97,15 +95,12 @@ class Work(Operator):
         self.bar.advance(block.shape[1], note=f"{self.matvecs} products")
         return product
 
-    def verify(self, kept: torch.Tensor, now: torch.Tensor) -> None:
-        """Refuse what an earlier call left if its operator was another one."""
-        if self.norm(kept - now) > _SAME * self.eps * self.norm(now):
-            raise InputError(
-                "the unfinished work beside out is of another operator",
-                got="other products with the same vectors",
-                why="the model or its data have changed since",
-                fix=f"remove {self.partial.path} to start anew, or write to another file",
-            )
+    def verify(self, v: torch.Tensor, earlier: np.ndarray) -> bool:
+        """Whether what an earlier call left is of this operator, by one product; forget it if not."""
+        same = agree(earlier, moments(Operator(self._source), v), self.eps)
+        if not same:
+            self._kept, self.partial.found = [], {}
+        return same
 
     def remember(self, more: Callable[[], Mapping[str, Any]]) -> None:
         """Keep what ``more()`` gives, too, from now on."""
