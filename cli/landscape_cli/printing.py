@@ -13,7 +13,7 @@ from landscape_cli.shell import out, plain
 
 MOST = 40  # rows of a table; the rest is in the file
 FIRST = 3  # eigenvalues of each member of a family
-LONG = ("known part", "single eigenvalues")  # what a line of a family has no room for
+LONG = ("known part", "resolved eigenvalues")  # what a line of a family has no room for
 
 
 def show(result: Result, title: str) -> None:
