@@ -22,7 +22,7 @@ from tests.benchmarks import peers
 from tests.benchmarks.timing import clock, table
 from tests.benchmarks.trained import dense, trained_resnet, trained_small
 
-RTOL, SHARE, SEEDS = 0.02, 0.95, 60
+RTOL, SHARE, SEEDS = 0.02, 0.95, 40
 MOST = 400  # probes of plain Hutchinson
 FIRST, EXAMPLES = 64, 64
 
