@@ -91,7 +91,7 @@ def _asked(check: Check, subject: Subject, before: list[Row]) -> Finding:
         return check.ask(subject)
     except LandscapeError as error:
         return failed(error.found, error.fix)
-    except RuntimeError as error:
+    except Exception as error:  # of the user's code, which may raise anything
         words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         if is_out_of_memory(error):
             return failed(f"memory ran out: {words}", "give the data in smaller batches, or select fewer parameters")

@@ -40,6 +40,11 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}es" if number != 1 and thing.endswith(("ch", "s")) else f"{number:,} {plural}"
 
 
+def share(error: float) -> str:
+    """Return a relative error in words: percent of what is 0.1% at least, such as "2.3%", else "4.1e-06"."""
+    return f"{error:.1%}" if error >= 1e-3 else f"{error:.1e}"
+
+
 def within(error: float) -> str:
     """Return how well two things agree, such as "to 3e-08"."""
     return f"to {error:.0e}" if error else "to the last digit"

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape.diagnosis.compared import Compared, compare
 from landscape.diagnosis.finding import counted
+from landscape.diagnosis.repeats import drawing
 from landscape.errors import DataChangedError, InputError
 from landscape.objective import Batch, Objective
 from landscape.objective.examples import divisible
@@ -139,9 +140,14 @@ class Subject:
         try:
             other = unquestioned(self.part.over([self.batch], dtype=torch.float64))
             value = other.value()
-        except (RuntimeError, TypeError):  # a kernel, a device or a cast that knows no float64
+        except Exception:  # a kernel, a device, a cast or an assertion that knows no float64
             return self.part
         return other if bool(torch.isfinite(value)) else self.part
+
+    @cached_property
+    def drawing(self) -> list[str]:
+        """Who draws from torch's generator in a pass of the part."""
+        return drawing(self.part)
 
     @cached_property
     def differences(self) -> Compared:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.autograd import Function
@@ -82,6 +83,36 @@ class Fresh(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (1 + 0.1 * random.random())
+
+
+class Growing(nn.Module):
+    """Keeps a state in ``state``, by which its outputs grow with every call: by less than the rounding of float32."""
+
+    def __init__(self, state: Any) -> None:
+        super().__init__()
+        self.state = state
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state = self.state + 1
+        return x * (1 + 1e-5 * self.state)
+
+
+class Owner(nn.Module):
+    """Draws from a generator that it owns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + 1e-5 * torch.rand((), generator=self.generator))
+
+
+class Drawing(nn.Module):
+    """Draws from torch's generator in every mode, as dropout that is switched on by hand does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, 0.5, training=True)
 
 
 def with_layer(function: Callable[[Tensor], Tensor] | nn.Module, loss: str = "cross-entropy") -> Problem:
@@ -183,6 +214,16 @@ def _contrastive(model: nn.Module, batch: Any) -> tuple[Tensor, int]:
     return functional.cross_entropy(5 * z @ z.T, torch.arange(len(z))), len(z)
 
 
+def _drawn(size: float) -> ls.Objective:
+    """A loss with random numbers, which are the same each time: torch's generator is seeded for each batch."""
+    p = problem("mlp")
+
+    def drawn(model: nn.Module, batch: Any) -> tuple[Tensor, int]:
+        return functional.cross_entropy(model(batch[0]), batch[1]) * (1 + size * torch.rand(())), len(batch[0])
+
+    return ls.Objective(p.model, drawn, p.batches())
+
+
 def _batch_statistics() -> ls.Objective:
     p = problem("convolution")
     p.model[1] = nn.BatchNorm2d(2, track_running_stats=False).double()
@@ -254,14 +295,38 @@ SICK: dict[str, dict[str, Case]] = {
         "an error of its own": Case(
             lambda: ls.Objective(nn.Linear(2, 2), _own_error, [(torch.ones(3, 2),)]),
             "fail",
-            "raises KeyError: 'labels'",
+            "^KeyError: 'labels'",
         ),
         "all labels ignored": Case(_ignored, "fail", "the data hold no counted label"),
         "no graph": Case(_detached, "fail", "the loss does not depend on the selected parameters"),
         "saturated": Case(_saturated, "warning", "zero to rounding"),
     },
     "determinism": {
-        "a generator of its own": Case(lambda: of(with_layer(Fresh())), "fail", "at fault is Fresh '1'"),
+        "Python's generator": Case(
+            lambda: of(with_layer(Fresh())), "fail", "at fault is Fresh '1'.* passes change the state of Python's gener"
+        ),
+        "NumPy's generator": Case(
+            lambda: of(with_layer(lambda x: x * (1 + 1e-5 * np.random.rand()))),  # noqa: NPY002
+            "fail",
+            "passes change the state of NumPy's generator$",
+        ),
+        "a generator of its own": Case(
+            lambda: of(with_layer(Owner())), "fail", "at fault is Owner '1'.* passes change 'generator' of Owner '1'$"
+        ),
+        "a count": Case(
+            lambda: of(with_layer(Growing(0)).to(torch.float32)),
+            "fail",
+            "at fault is Growing '1'.* passes change 'state' of Growing '1'$",
+        ),
+        "a state that is a tensor": Case(
+            lambda: of(with_layer(Growing(torch.zeros(())))), "fail", "passes change 'state' of Growing '1'$"
+        ),
+        "random numbers in the loss": Case(
+            lambda: _drawn(1.0), "warning", "the random numbers that the loss function drawn draws: fixed by seed 0"
+        ),
+        "random numbers in eval mode": Case(
+            lambda: of(with_layer(Drawing())), "warning", "the random numbers that Drawing '1' draws: fixed by seed 0"
+        ),
     },
     "weights": {
         "a mean over labels weighed by examples": Case(_miscounted, "fail", r"change by [\d.]+%"),
@@ -275,7 +340,17 @@ SICK: dict[str, dict[str, Case]] = {
             lambda: _trained_norm("train"), "warning", "1 uses the statistics of a batch"
         ),
         "dropout in train mode": Case(
-            lambda: of(problem("dropped"), mode="train"), "warning", "random masks belong to whole batches"
+            lambda: of(problem("dropped"), mode="train"),
+            "warning",
+            r"Dropout '\d' draws random numbers, which belong to whole batches",
+        ),
+        "random numbers in the loss": Case(
+            lambda: _drawn(1.0), "warning", "the loss function drawn draws random numbers, which belong to whole"
+        ),
+        "few random numbers in the loss": Case(
+            lambda: _drawn(1e-4),
+            "warning",
+            r"change by \d\.\de-05 when .* the loss function drawn draws random numbers",
         ),
     },
     "parameters": {
@@ -337,6 +412,14 @@ def _pooled() -> Problem:
     return Problem(nn.Sequential(*layers).double(), p.loss, p.inputs, p.targets)
 
 
+def _normed(examples: int) -> ls.Objective:
+    """Batch statistics of a vector of features, which one example has none of."""
+    p = problem("mlp")
+    p.model[1] = nn.BatchNorm1d(p.model[0].out_features).double()
+    p.model[1].num_batches_tracked.fill_(100)
+    return of(p, [(p.inputs[:examples], p.targets[:examples])], mode="train")
+
+
 def _of_unequal_lengths() -> list[tuple[Tensor, Tensor]]:
     return [(x[:, : 2 + i % 2], y) for i, (x, y) in enumerate(problem("recurrent").batches())]
 
@@ -366,6 +449,9 @@ HEALTHY: dict[str, tuple[Callable[[], ls.Objective], set[str]]] = {
     "frozen and unused": (lambda: of(problem("partial")), {"parameters"}),
     "batch norm": (lambda: _trained_norm("eval"), set()),
     "batch norm, train mode": (lambda: _trained_norm("train"), {"weights"}),
+    "batch norm of features, train mode": (lambda: _normed(16), {"weights"}),
+    "batch norm of features, 4 examples": (lambda: _normed(4), {"weights"}),
+    "batch norm of features, 3 examples": (lambda: _normed(3), set()),
     "weight norm": (lambda: of(problem("normalised")), {"pyhessian"}),
     "ReLU": (lambda: of(with_layer(nn.ReLU())), set()),
     "max-pooling": (lambda: of(_pooled()), set()),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from landscape.diagnosis.finding import Finding, counted, failed, listed, passed, warned, within
+from landscape.diagnosis.finding import Finding, counted, failed, listed, passed, share, warned, within
 from landscape.diagnosis.subject import Subject
 from landscape.objective import Batch, Objective
 from landscape.objective.examples import divisible, rows_of
@@ -48,25 +48,36 @@ def weights(subject: Subject) -> Finding:
     """Cut the same examples into other batches: value and gradient must stay."""
     objective, batch, size = subject.fine, subject.batch, subject.size
     divides = _divides(subject)
-    if size < 2 or not divisible(batch, size):
-        why = "batches of one example" if size < 2 else "a tensor that does not lead with the examples"
-        return passed(f"{divides}; other batches were not compared, because of {why}")
+    normed = _batch_statistics(objective)
+    # one example has no batch statistics; equal halves show no wrong weight
+    half, least = size // 2, 2 if normed or size > 4 else 1
+    if half < least or not divisible(batch, size):
+        few = f"batches of {counted(size, 'example')}"
+        return passed(
+            f"{divides}; other batches were not compared, because of "
+            f"{few if half < least else 'a tensor that does not lead with the examples'}"
+        )
     weighted = getattr(objective.loss, "weighted", True)
-    half = size // 2
-    cuts = [[half, size - half], [1, size - 1]] if weighted else [[half, half]]
+    cuts = [[half, size - half], [least, size - least]] if weighted else [[half, half]]
     value, gradient, _ = _cut(objective, batch, [sum(cuts[0])])
     off = 0.0
     for sizes in cuts:
         again, other, length = _cut(objective, batch, sizes)
-        off = max(off, _share(abs(again - value), max(abs(again), abs(value))))
-        off = max(off, _share(float(objective.space.norm(gradient - other)), length))
+        off = max(off, _relative(abs(again - value), max(abs(again), abs(value))))
+        off = max(off, _relative(float(objective.space.norm(gradient - other)), length))
     tolerance = max(SHARPEST, torch.finfo(objective.coarsest).eps ** 0.5)
     if off <= tolerance:
         return passed(f"{divides}; value and gradient are the same in other batches, {within(off)}")
-    words = f"{divides}; value or gradient change by {off:.1%} when the same examples come in other batches"
-    if together := _acting_together(objective):
+    words = f"{divides}; value or gradient change by {share(off)} when the same examples come in other batches"
+    if normed:
         return warned(
-            f"{words}: {together}", "mean it so, with the same batches each time, or use mode='eval' and running ones"
+            f"{words}: {listed(normed)} use{'s' * (len(normed) == 1)} the statistics of a batch",
+            "mean it so, with the same batches each time, or use mode='eval' and running ones",
+        )
+    if who := subject.drawing:
+        return warned(
+            f"{words}: {listed(who)} draw{'s' * (len(who) == 1)} random numbers, which belong to whole batches",
+            "mean it so, with the same batches each time, or draw none, as dropout in mode='eval'",
         )
     return failed(
         words,
@@ -92,21 +103,17 @@ def _cut(objective: Objective, batch: Any, sizes: list[int]) -> tuple[float, tor
     return float(loss / total), gradient / total, float(length / total)
 
 
-def _share(error: float, size: float) -> float:
+def _relative(error: float, size: float) -> float:
     return error / size if error else 0.0
 
 
-def _acting_together(objective: Objective) -> str:
-    """Return in words which layers make examples of a batch act on each other by design."""
-    train = objective.mode == "train"
-    found = [
+def _batch_statistics(objective: Objective) -> list[str]:
+    """Return the layers that make examples of a batch act on each other by design."""
+    return [
         name or type(module).__name__
         for name, module in objective.model.named_modules()
-        if isinstance(module, _BatchNorm) and (train or module.running_mean is None)
+        if isinstance(module, _BatchNorm) and (objective.mode == "train" or module.running_mean is None)
     ]
-    if found:
-        return f"{listed(found)} use{'s' if len(found) == 1 else ''} the statistics of a batch"
-    return "in train mode, random masks belong to whole batches" if train else ""
 
 
 def _divides(subject: Subject) -> str:

@@ -11,8 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from landscape.diagnosis.finding import Finding, counted, failed, listed, passed, warned
+from landscape.diagnosis.repeats import changing
 from landscape.diagnosis.subject import Subject
-from landscape.errors import LandscapeError
+from landscape.errors import InputError
 from landscape.objective import Batch
 
 TINY = 10  # roundings of 1 below which a loss is zero
@@ -27,16 +28,7 @@ def loss(subject: Subject) -> Finding:
             f"{listed(diverged)} {'holds' if len(diverged) == 1 else 'hold'} NaN or infinity",
             "take a checkpoint from before training diverged",
         )
-    try:
-        survey = subject.survey
-    except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
-        if isinstance(error, LandscapeError):
-            raise
-        # what a model's own code raises when it does not fit its data
-        words = (str(error).strip().splitlines() or [""])[0][:200]
-        return failed(
-            f"the model or the loss raises {type(error).__name__}: {words}", "call both on one batch by themselves"
-        )
+    survey = subject.survey
     if survey.bad or not math.isfinite(survey.value):
         where = f", because of batch {listed([str(i) for i in survey.bad])} of {objective.batches.count}"
         return failed(
@@ -60,11 +52,25 @@ def loss(subject: Subject) -> Finding:
 
 
 def determinism(subject: Subject) -> Finding:
-    """Compute value and gradient of the first batch twice; who differs is named."""
-    other = copy.copy(subject.objective)
-    other.checked = set()
-    other.check_deterministic()
-    return passed("value and gradient of the first batch are the same when computed again")
+    """Compute value and gradient of a batch twice, of a part in float64 too; who differs or draws is named."""
+    for objective in (subject.objective, subject.fine):  # float64 sees a state that changes by less than rounding
+        other = copy.copy(objective)
+        other.checked = set()
+        try:
+            other.check_deterministic()
+        except InputError as error:
+            changed = changing(subject.part)
+            return failed(error.found + (f"; forward passes change {listed(changed)}" if changed else ""), error.fix)
+    words = "value and gradient of the first batch are the same when computed again"
+    if not subject.drawing:
+        return passed(words)
+    who, seed = listed(subject.drawing), subject.objective.seed
+    words += f", with the random numbers that {who} draw{'s' * (len(subject.drawing) == 1)}: fixed by seed {seed}"
+    if subject.objective.mode == "train":
+        return passed(words)
+    return warned(
+        f"{words}, so numbers are of that one draw", "draw no random numbers in eval mode, or look at several seed="
+    )
 
 
 def parameters(subject: Subject) -> Finding:
@@ -146,5 +152,5 @@ def _elsewhere(subject: Subject) -> float | str:
     other.mode = "eval" if other.mode == "train" else "train"
     try:
         return float(other.value())
-    except (RuntimeError, ValueError) as error:  # as batch statistics of one example
+    except Exception as error:  # as batch statistics of one example
         return f"and none in {other.mode} mode ({(str(error).strip().splitlines() or [''])[0][:80]})"

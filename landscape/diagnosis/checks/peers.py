@@ -11,7 +11,7 @@ import torch
 
 from landscape.curvature import Hessian
 from landscape.diagnosis.checks.loss import unused_of
-from landscape.diagnosis.finding import Finding, counted, failed, passed, warned, within
+from landscape.diagnosis.finding import Finding, counted, failed, passed, share, warned, within
 from landscape.diagnosis.subject import Subject
 from landscape.objective.session import in_mode, math_attention_only, plain_passes
 from landscape.seeds import preserved_rng
@@ -35,7 +35,7 @@ def pyhessian(subject: Subject) -> Finding:
     ours = op @ vectors
     try:
         theirs, used = _theirs(objective, batch, vectors, set(unused_of(subject)))
-    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+    except Exception as error:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         return passed(f"not compared: pyhessian fails on a copy of the model ({words})")
     ours = ours * used[:, None]
@@ -45,7 +45,7 @@ def pyhessian(subject: Subject) -> Finding:
     where = f"on {counted(len(batch[0]), 'example')} in {str(objective.coarsest).removeprefix('torch.')}"
     if off <= max(TOLERANCE[objective.coarsest], op.bound):
         return passed(f"products equal pyhessian's {within(off)}, {where}")
-    words = f"products differ from pyhessian's by {off:.1%}, {where}"
+    words = f"products differ from pyhessian's by {share(off)}, {where}"
     if op.backend == "difference" or (subject.differences.clear and subject.differences.agree):
         return warned(
             f"{words}; central differences of the gradient are with these products, and not with pyhessian's",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from landscape.diagnosis.compared import SHARPEST
-from landscape.diagnosis.finding import Finding, failed, listed, passed, warned, within
+from landscape.diagnosis.finding import Finding, failed, listed, passed, share, warned, within
 from landscape.diagnosis.subject import Subject
 from landscape.objective import Objective
 
@@ -90,7 +90,7 @@ def differences(subject: Subject) -> Finding:
         words = f"products equal central differences of the gradient {within(found.off)}; {known}"
         return passed(words) if found.clear else warned(words, KINKS)
     return failed(
-        f"products are off by {found.off:.1%} from central differences of the gradient, most in "
+        f"products are off by {share(found.off)} from central differences of the gradient, most in "
         f"{listed(list(found.where))}; {known}",
         "a backward leaves out a part or is wrong: check custom functions with torch.autograd.gradcheck and "
         "gradgradcheck; where the gradient is right, backend='difference' is",
