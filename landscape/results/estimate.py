@@ -40,7 +40,7 @@ class Estimate(Result):
         message: str,
         provenance: dict[str, Any],
     ) -> Estimate:
-        """Label an estimate; ``positive`` numbers get an interval that is symmetric on a log scale."""
+        """Label an estimate; ``positive`` numbers get the interval of :func:`about`."""
         return cls._build(
             {
                 "estimate": ((), float(estimate), {"long_name": name}),
@@ -94,10 +94,7 @@ class Estimate(Result):
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the interval that holds the number with probability ``level``."""
         half = quantile(level, self.dof) * self.stderr
-        if self.dataset.attrs["positive"] and self.estimate > 0:
-            factor = float(np.exp(half / self.estimate))
-            return self.estimate / factor, self.estimate * factor
-        return self.estimate - half, self.estimate + half
+        return about(self.estimate, half, positive=bool(self.dataset.attrs["positive"]))
 
     def summary(self) -> dict[str, str]:
         """Return the number with its interval."""
@@ -107,6 +104,16 @@ class Estimate(Result):
             "95 % interval": f"[{low:.5g}, {high:.5g}]",
             "products": str(self.matvecs),
         }
+
+
+def about(estimate: float, half: float, *, positive: bool) -> tuple[float, float]:
+    """Return the interval of this half-width; symmetric on a log scale, or from 0 on, for ``positive`` numbers."""
+    if not positive:
+        return estimate - half, estimate + half
+    if half < estimate:
+        factor = float(np.exp(half / estimate))
+        return estimate / factor, estimate * factor
+    return 0.0, estimate + (np.e - 1) * half
 
 
 def quantile(level: float, dof: Any) -> Any:

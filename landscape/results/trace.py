@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from landscape.results.base import Result, host, number
-from landscape.results.estimate import grouped, quantile, shares
+from landscape.results.estimate import about, grouped, quantile, shares
 
 
 class TraceResult(Result):
@@ -112,7 +112,7 @@ class TraceResult(Result):
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the interval that holds the trace with probability ``level``."""
         half = quantile(level, self.dof) * self.stderr + self.bias
-        return self.estimate - half, self.estimate + half
+        return about(self.estimate, half, positive=self.dataset.attrs["function"] == "square")
 
     @property
     def by_parameter(self) -> xr.Dataset:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from landscape.errors import InputError, LandscapeError
 from landscape.progress import Bar
 from landscape.results import Family, Result, load

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.results import Estimate
 from landscape.spectra.estimators import Found, Measure, Work
+from landscape.spectra.estimators.measures import jackknife
 from landscape.spectra.estimators.quadratic import Norm, Participation
 from landscape.spectra.estimators.run import Asked, run
 from landscape.spectra.trace import OVER_PROBES
@@ -45,7 +46,7 @@ def frobenius_norm(
     Notes
     -----
     The mean of |Av|² over random signs v is tr A². After deflation |A|² = |T|² + 2|E|² + |B|², of which only |B|² is
-    estimated. The error bar is a jackknife over probes. One product a probe; memory as for the trace.
+    estimated. The estimate and its error bar are jackknifed over probes. One product a probe; memory as for the trace.
     """
     asked = Asked(rtol, products, max_products, method, seed, out, overwrite)
     return _number("Frobenius norm", "(sum of λ²)^(1/2)", op, asked, Norm)
@@ -83,7 +84,9 @@ def effective_rank(
 
     Notes
     -----
-    Both traces are from the same products, and the error bar is a jackknife over probes. One product a probe.
+    Both traces are from the same products; a jackknife over probes takes off the bias that the square of an estimated
+    trace has, and gives the error bar. Where the trace may be 0, so may the interval's lower
+    end. One product a probe.
     """
     asked = Asked(rtol, products, max_products, method, seed, out, overwrite)
     return _number("effective rank", "(sum of λ)² / sum of λ²", op, asked, Participation)
@@ -99,7 +102,9 @@ def _number(name: str, definition: str, op: Any, asked: Asked, make: Callable[[W
 
     def words(found: Found) -> str:
         whole, error = float(running(found)[0][-1]), found.spread.half_width
-        return f"{whole:.6g}" if found.exact else f"{whole:.5g} within ± {error:.2g} (95 %), {error / whole:.2%} of it"
+        if found.exact:
+            return f"{whole:.6g}"
+        return f"{whole:.5g} within ± {error:.2g} (95 %)" + (f", {error / whole:.2%} of it" if whole else "")
 
     def running(found: Found) -> tuple[np.ndarray, np.ndarray]:
         return _running(measures[0], found)
@@ -130,11 +135,10 @@ def _number(name: str, definition: str, op: Any, asked: Asked, make: Callable[[W
 
 def _running(measure: Measure, found: Found) -> tuple[np.ndarray, np.ndarray]:
     """Return the number from the first k probes for every k, and its standard error by a jackknife."""
-    counts = np.arange(1, len(found.samples) + 1)
-    means = np.cumsum(found.samples, axis=0) / counts[:, None]
-    errors = np.full(len(counts), np.nan)
-    for k in counts[1:]:
-        first = found.samples[:k]
-        without = measure.value(found.known + (first.sum(axis=0) - first) / (k - 1))
-        errors[k - 1] = ((k - 1) / k * ((without - without.mean()) ** 2).sum()) ** 0.5
-    return measure.value(found.known + means), errors
+    count = len(found.samples)
+    estimates, errors = np.full(count, np.nan), np.full(count, np.nan)
+    estimates[:1] = measure.value(found.known + found.samples[:1])
+    for k in range(2, count + 1):
+        estimates[k - 1], squares, bias = jackknife(measure.value, found.known, found.samples[:k])
+        errors[k - 1] = (squares.sum() / (k * (k - 1)) + 2 * bias**2) ** 0.5
+    return np.maximum(estimates, 0.0), errors

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from landscape.errors import InputError, NonFiniteError
 from landscape.space import dot64
@@ -17,8 +18,8 @@ class Operator:
     """Any symmetric ``A`` with ``@`` and ``.shape``: an operator of ours, a tensor, a NumPy or SciPy matrix.
 
     Counts its products, and refuses ones that are not finite: on the CPU at once, on an accelerator, which must not
-    wait for the host at each product, as soon as an inner product is brought to the host. A tensor or an array must
-    be symmetric; an operator that declares ``symmetric = False`` is refused.
+    wait for the host at each product, as soon as an inner product is brought to the host. A tensor, an array or a
+    sparse matrix must be symmetric; an operator that declares ``symmetric = False`` is refused.
     """
 
     cost = 1  # products of the source for one product
@@ -30,6 +31,12 @@ class Operator:
                 "an operator must be square and have `@`",
                 got=f"{type(source).__name__} of shape {shape}",
                 fix="pass ls.Hessian(objective) or a symmetric matrix",
+            )
+        if not shape[0] or str(getattr(source, "dtype", "")).endswith("bool"):
+            raise InputError(
+                "an operator must have rows, and numbers for entries",
+                got="none" if not shape[0] else "truth values",
+                fix="pass ls.Hessian(objective) or a symmetric matrix of floats",
             )
         self.n = int(shape[0])
         self.matvecs = 0
@@ -57,6 +64,8 @@ class Operator:
             dense = torch.as_tensor(source)
             scale = float(dense.abs().nan_to_num(0.0, posinf=0.0).max()) if dense.numel() else 0.0
             symmetric = bool(torch.allclose(dense, dense.T, atol=1e-5 * scale, rtol=0, equal_nan=True))
+        elif issparse(source):
+            symmetric = bool(abs(source - source.T).max() <= 1e-5 * abs(source).max())
         else:
             symmetric = getattr(source, "symmetric", True)
         if not symmetric:

@@ -226,7 +226,10 @@ def test_ctrl_c_gives_what_there_is() -> None:
         (lambda m: ls.eigsh(m, 2, seed=-1), r"seed must be a non-negative integer"),
         (lambda m: ls.eigsh(m[:, :5], 2), r"must be square"),
         (lambda m: ls.eigsh(torch.triu(m), 2), r"must be symmetric"),
+        (lambda m: ls.eigsh(scipy.sparse.csr_array(np.triu(m.numpy())), 2), r"must be symmetric"),
         (lambda m: ls.eigsh("H", 2), r"must be square and have `@`"),
+        (lambda m: ls.eigsh(m[:0, :0], 1), r"must have rows"),
+        (lambda m: ls.eigsh(m > 0, 1), r"numbers for entries, got truth values"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(call: Any, match: str) -> None:

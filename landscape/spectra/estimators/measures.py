@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from landscape.spectra.operators import not_finite
 LEVEL = 0.95
 FEWEST = 4  # probes: fewer give no error bar worth its name
 EXACT = 20.0  # multiples of rounding, relative to |A|, below which a spread is none
+SURE = 16  # probes that agree to rounding prove that there is no spread: a pair of entries hides from m with 2^(1-m)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Spread:
 
     ``one`` is the variance of one probe, ``error`` the standard error of the mean over all, ``dof`` its degrees
     of freedom, ``size`` the magnitude that a relative tolerance is of, and ``reach`` how many standard errors
-    must fit into it (0: as many as the interval has).
+    must fit into it (0: as many as the interval has). ``agree`` says that the probes do, to rounding: then ``one`` is
+    what may have stayed hidden, until they are enough to prove that nothing has.
     """
 
     one: float
@@ -32,6 +35,7 @@ class Spread:
     dof: float
     size: float
     reach: float = 0.0
+    agree: bool = False
 
     @property
     def half_width(self) -> float:
@@ -110,13 +114,33 @@ class Sums:
 
     def spread(self, known: np.ndarray) -> Spread:
         """Return how the probes scatter about the number that ``known`` and their means make."""
-        samples, value = self.samples, self.measure.value
-        count = len(samples)
-        whole = float(value(known + samples.mean(axis=0)))
-        without = value(known + (samples.sum(axis=0) - samples) / (count - 1))
-        squares = ((count - 1) * (without - without.mean())) ** 2
-        one = float(squares.sum() / (count - 1))
-        return Spread(one, (one / count) ** 0.5, min(count - 1.0, satterthwaite(squares)), abs(whole))
+        count = len(self)
+        whole, squares, bias = jackknife(self.measure.value, known, self.samples)
+        one = float(squares.sum() / (count - 1)) + 2 * count * bias**2
+        if agree := one <= (EXACT * self.measure.work.eps * whole) ** 2:
+            one = hidden(count) * whole**2
+        return Spread(one, (one / count) ** 0.5, min(count - 1.0, satterthwaite(squares)), abs(whole), agree=agree)
+
+
+def jackknife(
+    value: Callable[[np.ndarray], np.ndarray], known: np.ndarray, samples: np.ndarray
+) -> tuple[float, np.ndarray, float]:
+    """Return the number that ``known`` and the mean of ``samples`` make, without its bias; and what its error is of.
+
+    That are squares (probes,), of which a mean with one degree of freedom less is the variance of one probe, and the
+    bias that was taken off: where a mean enters squared, its own variance, and so the scale of the error where the
+    slope vanishes.
+    """
+    count = len(samples)
+    whole = float(value(known + samples.mean(axis=0)))
+    without = value(known + (samples.sum(axis=0) - samples) / (count - 1))
+    bias = (count - 1) * float(without.mean() - whole)
+    return whole - bias, ((count - 1) * (without - without.mean())) ** 2, bias
+
+
+def hidden(count: int) -> float:
+    """Return the chance that something has stayed hidden from ``count`` probes that agree; 0 when that is no chance."""
+    return 2.0 ** (1 - count) if count < SURE else 0.0
 
 
 def satterthwaite(squares: np.ndarray) -> float:
@@ -223,21 +247,25 @@ class EntrySums(Sums):
         self.squares = list(state["squares"])
         self.total.copy_(torch.from_numpy(state["total"]))
 
-    def entries(self) -> float:
-        """Return the sum of all entries' variances, by one probe; 0 where it is rounding."""
+    def entries(self) -> tuple[float, bool]:
+        """Return the sum of all entries' variances, by one probe, and whether the probes agree to rounding."""
         squares, count = np.array(self.squares), len(self)
-        found = float(squares.sum() - self.total @ self.total / count) / (count - 1)
-        floor = (EXACT * self.measure.work.eps) ** 2 * max(float(squares.mean()), self.measure.scale2)
-        return found if found > floor else 0.0
+        found, size2 = float(squares.sum() - self.total @ self.total / count) / (count - 1), float(squares.mean())
+        rounding = (EXACT * self.measure.work.eps) ** 2
+        if found > rounding * max(size2, self.measure.scale2):
+            return found, False
+        return hidden(count) * size2 if size2 > rounding * self.measure.scale2 else 0.0, True
 
     def spread(self, known: np.ndarray) -> Spread:
         """Return how the probes scatter about the trace."""
         count = len(self)
-        one = 2 * self.entries()
+        one, agree = self.entries()
+        one *= 2
         # the squares scatter with the diagonal, too, which is no part of the variance and makes this a lower bound
         scatter = 4 * float(np.var(self.squares, ddof=1)) / count
-        dof = max(count - 1.0, 2 * one**2 / scatter if scatter > 0 else np.inf)
-        return Spread(one, (one / count) ** 0.5, dof, abs(float(known.sum() + self.samples.sum(axis=1).mean())))
+        dof = max(count - 1.0, 2 * one**2 / scatter if scatter > 0 and not agree else 0.0)
+        size = abs(float(known.sum() + self.samples.sum(axis=1).mean()))
+        return Spread(one, (one / count) ** 0.5, dof, size, agree=agree)
 
 
 class DiagonalSums(EntrySums):
@@ -263,13 +291,15 @@ class DiagonalSums(EntrySums):
 
     def spread(self, known: np.ndarray) -> Spread:
         """Return how the probes scatter about the diagonal."""
-        count, one = len(self), self.entries()
+        count, (one, agree) = len(self), self.entries()
         size2 = float((self.measure.entries + self.total / count).square().sum()) - one / count
-        return Spread(one, (one / count) ** 0.5, count - 1, max(0.0, size2) ** 0.5, reach=1.0)
+        return Spread(one, (one / count) ** 0.5, count - 1, max(0.0, size2) ** 0.5, reach=1.0, agree=agree)
 
     def diagonal(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the diagonal and the variance of every entry of it, in float64."""
         count = len(self)
-        mean = self.total / count
+        mean, (one, agree) = self.total / count, self.entries()
         variance = ((self.total2 / count - mean**2) / (count - 1)).clamp_(min=0)
-        return self.measure.entries + mean, variance if self.entries() else torch.zeros_like(variance)
+        if agree:
+            variance = mean**2 * (hidden(count) / count if one else 0.0)
+        return self.measure.entries + mean, variance

@@ -52,7 +52,7 @@ class Hutchinson:
             return
         target = self.target()
         best, at = self.cost(), 0
-        if self.spread().one == 0:  # a diagonal, which a basis would only hide
+        if self.spread().agree:  # a diagonal, which a basis would only hide
             return
         while not self.basis.full:
             count = self.basis.step if target is None else min(self.basis.step, target - len(self.basis))

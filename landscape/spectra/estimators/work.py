@@ -40,8 +40,8 @@ class Work(Operator):
     -----
     Products ``work @ block`` are remembered (on the host, and only where there is an ``out``), and played back in the
     same order by the next call, whose own steps are then the same to the last digit. The first is made
-    again, to see that the operator is the same; if it is not, the work begins anew. ``multiply`` does not remember: what is made of those products
-    is small, and is remembered through ``remember``.
+    again, to see that the operator is the same; if it is not, the work begins anew. ``multiply`` does not remember:
+    what is made of those products is small, and is remembered through ``remember``.
     """
 
     def __init__(

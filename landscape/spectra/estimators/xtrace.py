@@ -15,17 +15,15 @@ from landscape.spectra.estimators.measures import FEWEST, DiagonalSums, Trace
 from landscape.spectra.estimators.probing import Hutchinson
 from landscape.spectra.estimators.work import CHUNK, Work
 
-INDEPENDENT = 1e-3  # how far a product may be from independent of all others and still count as such
-
 
 @dataclass(frozen=True)
 class Small:
     """The m by m matrices of XTrace, in float64.
 
     With probes Ω, products Y = AΩ = QR and Z = AQ: ``W = QᵀΩ``, ``R``, ``T = QᵀZ``; column i of ``S`` is the unit
-    vector s_i with ``Q (1 - s_i s_iᵀ) Qᵀ`` the projector onto the range of all products but the i-th. It is zero
-    where product i depends on the others, as in an operator of low rank, and where Q is the whole space: then nothing
-    is lost without it.
+    vector s_i with ``Q (1 - s_i s_iᵀ) Qᵀ`` the projector onto the range of all products but the i-th. Where
+    product i depends on the others to rounding, as in an operator of low rank, s_i is a direction of rounding: what
+    product i has brought into Q tests it no less. It is zero where Q is the whole space: then nothing is lost.
     """
 
     W: np.ndarray
@@ -37,10 +35,9 @@ class Small:
     def of(cls, probes: torch.Tensor, products: torch.Tensor, Q: torch.Tensor, Z: torch.Tensor) -> Small:
         """Return them for probes and products (n, m), and Q and Z (m, n) as rows."""
         T, R = gram(Q, Z), gram(Q, products.T)
-        inverse = np.linalg.pinv(R, rcond=len(R) * torch.finfo(Q.dtype).eps)
-        independent = np.abs(np.einsum("ij,ji->i", inverse, R) - 1) < INDEPENDENT
+        inverse = np.linalg.pinv(R / np.maximum(np.linalg.norm(R, axis=0), 1e-300), rcond=0.0)
         lengths = np.linalg.norm(inverse, axis=1)
-        keep = independent & (lengths > 0) & (len(R) < Q.shape[1])
+        keep = (lengths > 0) & (len(R) < Q.shape[1])
         S = np.where(keep, inverse.T / np.where(keep, lengths, 1.0), 0.0)
         return cls(gram(Q, probes.T), R, (T + T.T) / 2, S)
 
@@ -96,9 +93,10 @@ class XTrace:
     def run(self) -> None:
         """Make probes and their second products, until the goal is met or the budget is used."""
         self.work.pilot(min(self.goal.pilot, self.work.n))
-        plain = Hutchinson(self.work, self.goal, self.measure).found()
-        if plain is not None and plain.exact:  # a diagonal, which a basis would only hide
-            self.settled = plain
+        plain = Hutchinson(self.work, self.goal, self.measure)
+        if plain.spread().agree:  # a diagonal, which a basis would only hide
+            plain.run()
+            self.settled = plain.found()
             return
         most = min(self.work.n, (self.work.left + self.work.probes.shape[1]) // 2)
         if self.goal.rtol is None:
@@ -140,7 +138,7 @@ class XTrace:
             entries = _entries(small, part, probes, products, Q, Z)
             sums.add(torch.ones_like(entries), entries)
         spread = sums.spread(known)
-        scatter = 2 * sums.entries() / m
+        scatter = 2 * sums.entries()[0] / m
         share = 1 + max(0.0, small.covariance()) / scatter if scatter else 1.0
         diagonal = None
         if isinstance(sums, DiagonalSums):
