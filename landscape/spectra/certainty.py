@@ -19,6 +19,9 @@ CHANCE, CHANCE_OF_SEVERAL = 2e-3, 0.05
 # Values within so many tolerances of each other are told apart by their own probes only.
 NEAR = 3.0
 
+# Of an eigenvector, squared: what must be left for the probes to see beside the Ritz vectors that are there.
+REST = 0.25
+
 
 @dataclass
 class Look:
@@ -111,14 +114,15 @@ class Look:
     def _copies(self, group: list[int], theta: np.ndarray, sides: np.ndarray, steps: np.ndarray) -> float:
         inner = min(group, key=lambda i: sides[i] * theta[i])
         accepted = CHANCE_OF_SEVERAL if len(group) == 1 else CHANCE  # where there are several, one more is no wonder
-        chance, told, unseen = self._late(theta[inner] - sides[inner] * steps[inner], group, accepted)
+        chance, told, unseen = self._late(theta[inner] - sides[inner] * steps[inner], group, accepted, copies=True)
         self.lacking |= not told
         self.unseen += unseen
         return chance / accepted
 
     def _gap(self, level: float, theta: np.ndarray, steps: np.ndarray) -> float:
         """Return the chance that a value at ``level`` is hidden: from all probes, or from the late ones alone."""
-        chance, told, unseen = self._missed(level, range(len(self._probes)), np.zeros(0, dtype=int))
+        none = np.zeros(0, dtype=int)
+        chance, told, unseen = self._missed(level, range(len(self._probes)), none, none)
         chance /= _accepted(told)
         if chance <= 1:
             return chance
@@ -131,12 +135,16 @@ class Look:
         return min(chance, late)
 
     def _late(
-        self, level: float, group: list[int], accepted: float | None = None
+        self, level: float, group: list[int], accepted: float | None = None, *, copies: bool = False
     ) -> tuple[float, int, list[np.ndarray]]:
-        """Return the same of those probes alone that came when the Ritz vectors ``group`` were there."""
+        """Return the same of those probes alone that came when the Ritz vectors ``group`` were there.
+
+        Of ``copies`` of one value there is one whose eigenvector is orthogonal to the group.
+        """
         columns = self.coefficients[:, self.wanted[group]]
         late = [p for p, probe in enumerate(self._probes) if probe.news(columns) < 0.5]
-        return self._missed(level, late, self.wanted, accepted)
+        besides = self.wanted[group]
+        return self._missed(level, late, besides, besides[:0] if copies else besides, accepted)
 
     @cached_property
     def _probes(self) -> list[Probe]:
@@ -144,18 +152,33 @@ class Look:
         return [probe.padded(len(self.left)) for probe in self.krylov.probes]
 
     def _missed(
-        self, level: float, probes: list[int] | range, besides: np.ndarray, accepted: float | None = None
+        self,
+        level: float,
+        probes: list[int] | range,
+        besides: np.ndarray,
+        mixed: np.ndarray,
+        accepted: float | None = None,
     ) -> tuple[float, int, list[np.ndarray]]:
         """Return the chance that all ``probes`` missed a value at ``level``, how many could be asked, and what to do.
 
-        Its eigenvector is orthogonal to the Ritz vectors ``besides``. To do is to multiply the directions in the
-        queue, longer than 1, that the bounds come from.
+        What the probes hold of the Ritz vectors ``besides`` is taken away from them. Its eigenvector u may have a
+        part in those that are ``mixed``, which are not eigenvectors quite: with ``A y - θ y = r`` it is at most
+        |r| / (level - θ), and only the rest of u is for the probes to see. To do is to multiply the directions in
+        the queue, longer than 1, that the bounds come from.
         """
         m, n = self.krylov.filled, self.krylov.operator.n
         distance = level - self.values
-        distance[besides] = np.inf
         least = 1e-12 * max(abs(level), self.krylov.scale, float(np.finfo(float).tiny) * 1e12)
         distance = np.where(np.abs(distance) < least, least, distance)
+        parts = self.left[m:, mixed] / distance[mixed]
+        rest = 1.0 - float(np.sum(parts**2))  # of |u|², at least
+        if rest < REST:
+            return (
+                1.0,
+                len(probes),
+                [2 * parts[:, j] for j in np.flatnonzero(np.sum(parts**2, axis=0) >= 0.25 / len(mixed))],
+            )
+        distance[besides] = np.inf
         seen = self.left[m:] / distance  # u in V, for its part h in the queue: |u| = 1 bounds h
         slack = NEAR * self.tol * abs(level)
         known = [c for p in probes if (c := self._probes[p].at(level, slack)) is not None]
@@ -164,10 +187,10 @@ class Look:
             product = seen @ (c[:m] @ self.coefficients) + c[m:]
             if np.isfinite(product).all() and np.isfinite(seen).all():
                 bounded = product @ np.linalg.solve(np.eye(len(seen)) + seen @ seen.T, product)
-                most = np.sqrt(2 * n / np.pi * max(0.0, bounded))
+                most = np.sqrt(2 * n / np.pi * max(0.0, bounded) / rest)
                 chance *= min(1.0, most)
                 if most > accepted:
-                    unseen.append(product * np.sqrt(2 * n / np.pi) / accepted)
+                    unseen.append(product * np.sqrt(2 * n / np.pi / rest) / accepted)
         return chance, len(known), unseen
 
     @property
