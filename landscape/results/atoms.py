@@ -23,8 +23,9 @@ class Atoms:
     values : numpy.ndarray
         Ascending, shape (k,).
     errors : numpy.ndarray
-        How far from the truth each may be, shape (k,): the spread over probes, the bound by the Ritz residual, or
-        rounding, whichever is largest.
+        How far from the truth each may be, shape (k,). Of a simple eigenvalue that several probes see, the residual's
+        square by the gap; where another eigenvalue may be closer than the nodes tell, as with one probe, the residual
+        itself; of several in one place, as far as any of them may be. Never less than the probes differ, or rounding.
     multiplicities : numpy.ndarray
         How many eigenvalues each is, shape (k,): 1 for nearly all.
     """
@@ -80,9 +81,8 @@ def separate(
         for row, cluster in zip(rest, group, strict=True):
             row[cluster.nodes] = 0.0
         best = min(group, key=lambda c: c.residual * c.spread)
-        apart = float(np.std([c.value for c in group], ddof=1)) if len(group) > 1 else 0.0
         values.append(best.value)
-        errors.append(max(best.residual * best.spread, apart, 10 * rounding))
+        errors.append(max(_error(best, group, multiplicity), 10 * rounding))
         multiplicities.append(multiplicity)
     left = rest.sum(axis=1)
     if values and sum(multiplicities) != n and (sum(multiplicities) > n or left.min() <= 1e-12):
@@ -90,6 +90,14 @@ def separate(
         values, errors, multiplicities, rest, left = [], [], [], weights.copy(), weights.sum(axis=1)
     rest /= np.maximum(left, 1e-300)[:, None]
     return Atoms(np.array(values), np.array(errors), np.array(multiplicities, int)), rest
+
+
+def _error(best: _Cluster, group: tuple[_Cluster, ...], multiplicity: int) -> float:
+    """Return how far from ``best.value`` the eigenvalues may be; a gap to the next counts only where it is known."""
+    apart = max(abs(c.value - best.value) for c in group)
+    if multiplicity > 1:  # each probe sees some mean of them
+        return max(c.residual for c in group) + 2 * apart
+    return max(best.residual * (best.spread if len(group) > 1 else 1.0), apart)
 
 
 def _clusters(nodes: np.ndarray, weights: np.ndarray, residuals: np.ndarray, rounding: float) -> list[_Cluster]:

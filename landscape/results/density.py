@@ -259,11 +259,11 @@ class SpectralDensity(Result):
 
     def summary(self) -> dict[str, str]:
         """Return the range, the mean, the share of negative eigenvalues and how many are known one by one."""
-        below = self._shares(np.array([0.0]), None)
+        below, alone = self._shares(np.array([0.0]), None), "" if self.probes > 1 else ", one probe: no error bar"
         found = {
             "range of nodes": f"[{np.nanmin(self.nodes):.4g}, {np.nanmax(self.nodes):.4g}]",
-            "mean eigenvalue": number(self.moment(1), self.moment_stderr(1)),
-            "share at or below 0": number(float(below.values[0]), float(below.stderr[0])),
+            "mean eigenvalue": number(self.moment(1), self.moment_stderr(1)) + alone,
+            "share at or below 0": number(float(below.values[0]), float(below.stderr[0])) + alone,
             "resolved eigenvalues": f"{self.atoms.count}, of share 1/n each",
         }
         outliers = self.outliers()

@@ -123,10 +123,26 @@ class LayerCurvature(Family):
         return float(spread / abs(total.mean()))
 
     def missed_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the Student-t interval that holds the share with probability ``level``."""
+        """Return Fieller's interval, which holds the share with probability ``level``; it lies within [0, 1].
+
+        It holds the shares q for which the mean of the probes' ``outside - q total`` is none too far from 0 by
+        Student's t: the total is as uncertain as what lies outside, and all of [0, 1] may be left by few probes.
+
+        E. C. Fieller, Some problems in interval estimation, J. R. Stat. Soc. B 16 (1954).
+        """
         check_level(level)
-        half = stats.t.ppf(0.5 + level / 2, max(len(self._of("total_samples")) - 1, 1)) * self.missed_stderr
-        return self.missed - half, self.missed + half
+        total = self._of("total_samples")
+        count = len(total)
+        if count < 2:
+            return float("nan"), float("nan")
+        outside = total - self._of("within_samples")
+        reach = stats.t.ppf(0.5 + level / 2, count - 1) ** 2 / count
+        (a, b), (_, c) = np.outer(m := [total.mean(), outside.mean()], m) - reach * np.cov(total, outside)
+        square = b * b - a * c
+        if a <= 0 or square < 0:
+            return (0.0, 1.0) if m[0] > 0 else (float("nan"), float("nan"))
+        low, high = (float(np.clip((b + sign * square**0.5) / a, 0.0, 1.0)) for sign in (-1, 1))
+        return low, high
 
     def summary(self) -> dict[str, str]:
         """Return what the blocks miss, the whole's values, and what each block puts first."""

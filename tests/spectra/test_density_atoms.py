@@ -54,6 +54,21 @@ def test_multiplicities_are_told_by_more_probes(dtype: torch.dtype) -> None:
     assert ls.spectral_density(matrix, probes=8, steps=40).outliers().count == 6
 
 
+@pytest.mark.parametrize("probes", [1, 2, 8])
+@pytest.mark.parametrize("apart", [1e-9, 1e-7, 1e-5, 1e-3])
+def test_errors_of_atoms_reach_the_truth_where_two_are_close(apart: float, probes: int) -> None:
+    """A pair that looks like one node has no gap of its own: 10000 errors away it was."""
+    values = torch.randn(60, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.1
+    values[:4] = torch.tensor([10, 10 * (1 + apart), 20, 20 * (1 + apart)], dtype=torch.float64)
+    truth = values.numpy()
+    for seed in range(8):
+        atoms = ls.spectral_density(
+            with_spectrum(values, dtype=torch.float64), probes=probes, steps=10, seed=seed
+        ).atoms
+        for value, error, times in zip(atoms.values, atoms.errors, atoms.multiplicities, strict=True):
+            assert (np.abs(truth - value) <= error).sum() >= times
+
+
 def test_one_probe_takes_a_value_for_simple_unless_its_weight_is_too_large() -> None:
     found = ls.spectral_density(trained_like()[0], probes=1, steps=60)
     assert list(found.atoms.values[-4:]) == pytest.approx([6, 12, 30, 50])

@@ -101,21 +101,22 @@ def numbers_of(result: Family, found: Numbers) -> Panel:
         for rank in np.flatnonzero(row):
             names.append(f"{shorten(member) if rank == 0 else ''}{f' λ{below(int(rank) + 1)}' if ranks > 1 else ''}")
     values, low, high = (part[shown] for part in (found.values, found.low, found.high))
+    axis = _axis(found.label, values, low, high, room=True)
     return Bars(
         names,
         values,
         low,
         high,
-        _axis(found.label, values, low, high, room=True),
+        axis,
         [
             text
             for texts, row in zip(found.texts, shown, strict=True)
             for text, yes in zip(texts, row, strict=True)
             if yes
         ],
-        dots=is_wide(values),
+        dots=axis.scale == "log",
         colours=[SKY if sure else VERMILLION for sure in found.good[shown]],
-        references=[] if is_wide(values) else [Reference(0.0, along="x")],
+        references=[] if axis.scale == "log" else [Reference(0.0, along="x")],
         title=f"By {result.by}, in the order given; {found.note}",
     )
 
@@ -143,11 +144,15 @@ def _points(result: Family, found: Numbers) -> Curves:
 def _axis(label: str, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, room: bool = False) -> Axis:
     """Return an axis for values that may span decades, of one sign or both; ``room`` leaves space for words."""
     finite = values[np.isfinite(values)]
-    if is_wide(finite):
+    if is_wide(finite) and not np.nanmin(low) <= 0:
         top = float(np.nanmax(np.fmax(high, finite.max())))
-        return Axis(label, "log", (finite.min() / 2, top * (3 * (top / finite.min()) ** 0.35 if room else 2)))
+        return Axis(
+            label,
+            "log",
+            (float(np.nanmin(np.fmin(low, finite.min()))) / 2, top * (3 * (top / finite.min()) ** 0.35 if room else 2)),
+        )
     sizes = np.abs(finite[finite != 0])
-    if len(sizes) and sizes.max() / sizes.min() >= 100:
+    if len(sizes) and (is_wide(finite) or sizes.max() / sizes.min() >= 100):
         threshold = 10.0 ** np.floor(np.log10(max(sizes.min(), sizes.max() * 1e-6)))
         ends = [float(np.nanmin(np.fmin(low, finite.min()))), float(np.nanmax(np.fmax(high, finite.max())))]
         words = f"{label}\nlinear within ±{threshold:g}, logarithmic beyond"

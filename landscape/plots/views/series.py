@@ -76,12 +76,17 @@ def thin(series: Series) -> tuple[np.ndarray, np.ndarray]:
     return series.steps[order], series.values[order]
 
 
-def in_order(names: list[str], by: str) -> Axis:
-    """Return an axis over the numbers of the members: their names where they fit, else those of the first and last."""
+def in_order(names: list[str], by: str, *, upright: bool = False) -> Axis:
+    """Return an axis over the numbers of the members: their names where they fit, else those of the first and last.
+
+    Along an ``upright`` axis there is room for the first and last in lines of their own only.
+    """
     count = len(names)
     limits = (0.4, count + 0.6)
     if sum(len(name) + 2 for name in names) <= _FITTING:
         return Axis(by, limits=limits, ticks={i + 1.0: name for i, name in enumerate(names)})
     stride = max(1, int(even_values(0, count, 8)[1]))
     ticks = {float(i): str(i) for i in [1, *range(stride, count + 1, stride)]}
-    return Axis(f"{by} (1: {shorten(names[0], 20)}, {count}: {shorten(names[-1], 20)})", limits=limits, ticks=ticks)
+    first, last = f"1: {shorten(names[0], 20)}", f"{count}: {shorten(names[-1], 20)}"
+    words = f"{by}\n{first}\n{last}" if upright else f"{by} ({first}, {last})"
+    return Axis(words, limits=limits, ticks=ticks)

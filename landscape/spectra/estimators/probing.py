@@ -9,7 +9,7 @@ import torch
 
 from landscape.spectra.estimators.deflation import Basis, Deflation, KrylovBasis, SketchBasis
 from landscape.spectra.estimators.found import Found, Goal
-from landscape.spectra.estimators.measures import FEWEST, DiagonalSums, Measure, Spread, Sums
+from landscape.spectra.estimators.measures import FEWEST, DiagonalSums, Measure, Spread, Sums, Trace
 from landscape.spectra.estimators.work import CHUNK, Work
 
 MARGIN = 1.1  # more probes than predicted, so that the error bar need seldom be looked at twice
@@ -72,8 +72,20 @@ class Hutchinson:
 
     @property
     def reserve(self) -> int:
-        """Products that the pilot's probes and the basis still need, where a probe takes more than one."""
+        """Products that the basis and the fewest probes still need beyond those of the pilot."""
+        if self.goal.rtol is not None and not isinstance(self.measure, Trace):
+            return self.measure.per_probe * (FEWEST + 1)
         return (self.measure.per_probe - 1) * (self.work.probes.shape[1] + 1)
+
+    @property
+    def unused(self) -> int:
+        """How many of the first probes do not count: the pilot, where it chose the directions by what it saw.
+
+        It is flattered by its choice, and so would be the error bar of a square; that of a trace is made of all
+        entries, and hardly sees it.
+        """
+        chosen = self.deflation is not None and self.goal.rtol is not None and not isinstance(self.measure, Trace)
+        return self.work.probes.shape[1] if chosen else 0
 
     def target(self) -> int | None:
         """Return how many directions to add, where that is fixed beforehand."""
@@ -89,8 +101,8 @@ class Hutchinson:
     def cost(self) -> float:
         """Return the goal's cost with the present basis, from the pilot."""
         pilot = self.work.probes.shape[1]
-        spent = 0 if self.basis is None else self.basis.cost * len(self.basis)
-        return self.goal.cost(self.spread(), pilot, spent, self.measure.per_probe)
+        spent = self.unused + (0 if self.basis is None else self.basis.cost * len(self.basis))
+        return self.goal.cost(self.spread(), self.goal.pilot if self.unused else pilot, spent, self.measure.per_probe)
 
     def spread(self) -> Spread:
         """Return how the pilot scatters with the present basis."""
@@ -109,14 +121,15 @@ class Hutchinson:
         work, goal = self.work, self.goal
         sums = self.begun()
         while True:
-            spread = sums.spread(self.known)
-            if goal.met(spread) or spread.error == 0 or work.left < self.measure.per_probe:
+            begun = len(sums) >= FEWEST
+            spread = sums.spread(self.known) if begun else self.spread()
+            if (begun and goal.met(spread)) or spread.error == 0 or work.left < self.measure.per_probe:
                 return
             for _ in range(0, self.planned(spread), CHUNK):
                 count = min(CHUNK, work.left // self.measure.per_probe)
                 if count == 0:
                     break
-                probes = work.signs(len(sums), count)
+                probes = work.signs(self.unused + len(sums), count)
                 product = work.multiply(probes) if self.deflation is None else self.deflation.multiply(work, probes)
                 sums.add(probes, product)
                 work.save()
@@ -127,8 +140,8 @@ class Hutchinson:
         left = self.work.left // self.measure.per_probe
         if self.goal.rtol is None:
             return left
-        wanted = min(MARGIN * spread.needed(self.goal.rtol), STRIDE * have)
-        return min(left, max(CHUNK, math.ceil(wanted) - have))
+        wanted = min(MARGIN * spread.needed(self.goal.rtol), STRIDE * (have or self.work.probes.shape[1]))
+        return min(left, max(CHUNK if have else self.goal.pilot, math.ceil(wanted) - have))
 
     def begun(self) -> Sums:
         """Return the sums over the pilot, or those that an earlier call left, once."""
@@ -138,8 +151,8 @@ class Hutchinson:
         sums, kept = self.measure.sums(), self.work.partial.found
         if "rows" in kept:
             sums.restore(kept)
-            self.work.matvecs += len(sums) * self.measure.per_probe - self.work.probes.shape[1]
-        else:
+            self.work.matvecs += len(sums) * self.measure.per_probe - self.work.probes.shape[1] + self.unused
+        elif not self.unused:
             sums.add(*self.seen())
         self.sums = sums
         self.work.remember(sums.state)
@@ -152,6 +165,9 @@ class Hutchinson:
         if self.sums is None and self.basis is not None and len(self.basis):
             self.deflation = self.basis.deflation()
         sums = self.begun()
+        if len(sums) < FEWEST:
+            sums = self.measure.sums()
+            sums.add(*self.seen())
         facts = {"deflated": 0 if self.basis is None else len(self.basis)}
         entries = sums.diagonal() if isinstance(sums, DiagonalSums) else None
         spread = sums.spread(self.known)
