@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit
 
 from landscape.errors import InputError
 from landscape.results.base import Result, check_level, number
@@ -123,26 +124,29 @@ class LayerCurvature(Family):
         return float(spread / abs(total.mean()))
 
     def missed_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return Fieller's interval, which holds the share with probability ``level``; it lies within [0, 1].
+        """Return the interval that holds the share with probability ``level``, NaN with fewer than two probes.
 
-        It holds the shares q for which the mean of the probes' ``outside - q total`` is none too far from 0 by
-        Student's t: the total is as uncertain as what lies outside, and all of [0, 1] may be left by few probes.
-
-        E. C. Fieller, Some problems in interval estimation, J. R. Stat. Soc. B 16 (1954).
+        It is symmetric about the logarithm of outside / within, with a jackknife's error and the degrees of freedom by
+        how its squares scatter: the samples are skewed, and Student's t on their ratio holds the share less often.
+        Where one of the two is 0 to rounding, it is Student's.
         """
         check_level(level)
-        total = self._of("total_samples")
+        within, total = self._of("within_samples"), self._of("total_samples")
         count = len(total)
         if count < 2:
             return float("nan"), float("nan")
-        outside = total - self._of("within_samples")
-        reach = stats.t.ppf(0.5 + level / 2, count - 1) ** 2 / count
-        (a, b), (_, c) = np.outer(m := [total.mean(), outside.mean()], m) - reach * np.cov(total, outside)
-        square = b * b - a * c
-        if a <= 0 or square < 0:
-            return (0.0, 1.0) if m[0] > 0 else (float("nan"), float("nan"))
-        low, high = (float(np.clip((b + sign * square**0.5) / a, 0.0, 1.0)) for sign in (-1, 1))
-        return low, high
+        sums = np.stack([total - within, within])
+        without = (sums.sum(axis=1, keepdims=True) - sums) / (count - 1)
+        if (without <= 0).any():
+            half = stats.t.ppf(0.5 + level / 2, count - 1) * self.missed_stderr
+            return self.missed - half, self.missed + half
+        logs = np.log(without[0] / without[1])
+        squares = (logs - logs.mean()) ** 2
+        scatter = float(squares.var(ddof=1)) / count
+        dof = min(count - 1.0, max(2.0, 2 * float(squares.mean()) ** 2 / scatter) if scatter else np.inf)
+        half = stats.t.ppf(0.5 + level / 2, dof) * ((count - 1) / count * squares.sum()) ** 0.5
+        low, high = expit(np.log(sums[0].mean() / sums[1].mean()) + np.array([-half, half]))
+        return float(low), float(high)
 
     def summary(self) -> dict[str, str]:
         """Return what the blocks miss, the whole's values, and what each block puts first."""

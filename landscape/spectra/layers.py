@@ -71,8 +71,9 @@ def eigsh_by_layer(
     A product with a block costs one of the whole. With B blocks: those of ``eigsh`` for each block and for
     the whole, and B (k + probes) for the shares, whose probes are multiplied one block at a time; the
     message says how many each took. The part of A in the whole's k eigenvectors is taken exactly, and only the
-    rest is estimated: the error bar is small when k covers the outliers. The interval is one of Student's t
-    with the probes' scatter. Memory: that of ``eigsh``, and 48 vectors for the shares.
+    rest is estimated: the error bar is small when k covers the outliers. The interval
+    is symmetric in the odds' logarithm, with the probes' scatter. Memory: that of ``eigsh``, and 48 vectors for the
+    shares.
     """
     if not hasattr(op, "blocks"):
         raise InputError("blocks are of an operator whose vectors have named parts", got=type(op).__name__,
