@@ -16,7 +16,7 @@ from landscape.plots import caption, compare, draw
 from landscape.plots.placement import quiet_spot
 from landscape.plots.registry import BACKENDS, VIEWS, view
 from landscape.plots.scales import Axis, Symlog, even_values, log_ticks, text
-from landscape.plots.sheets import Curve, Curves
+from landscape.plots.sheets import Bars, Curve, Curves
 from landscape.plots.views.recording import panels_of
 from landscape.results.base import KINDS
 from tests.plots import made
@@ -143,6 +143,26 @@ def test_unknown_backend_and_subject_are_refused():
 def test_options_and_corners(result, options, backend):
     figure = draw(result, backend=backend, **options)
     assert words(figure) or options.get("title") == ""
+
+
+def test_the_first_and_last_of_many_names_fit_an_upright_axis():
+    """In one line the label ran over the title and the panel below."""
+    upper, _ = (row[0] for row in view("family")(made.family(made.density, 100)).rows)
+    assert max(len(line) for line in upper.y.label.split("\n")) <= 26
+
+
+@pytest.mark.parametrize("count", [5, 60])
+def test_intervals_that_reach_below_zero_are_not_drawn_on_a_logarithmic_axis(count):
+    members = {str(i): made.trace() for i in range(count)}
+    for i, member in enumerate(members.values()):
+        member.dataset["samples_by_parameter"][:] *= (i + 1) ** 2 / member.estimate
+        member.dataset["samples"][:] = member.dataset["samples_by_parameter"].sum("parameter")
+        member.dataset.attrs["stderr"] = float(i + 1) ** 2
+    panel = view("family")(made.Family.make(members, by="layer", provenance=made.ORIGIN)).rows[0][0]
+    axis = panel.axis if isinstance(panel, Bars) else panel.y
+    assert axis.scale != "log"
+    assert axis.limits is not None
+    assert axis.limits[0] <= min(m.interval()[0] for m in members.values())
 
 
 @BOTH

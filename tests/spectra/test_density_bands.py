@@ -104,3 +104,9 @@ def test_bands_hold_their_middle_and_stay_in_range() -> None:
         assert np.all((low >= 0) & (low <= high))
     narrow, wide = (found.moment_interval(2, level) for level in (0.5, 0.99))
     assert wide[0] < narrow[0] < found.moment(2) < narrow[1] < wide[1]
+
+
+def test_one_probe_says_that_it_has_no_error_bar() -> None:
+    words = repr(ls.spectral_density(torch.diag(torch.arange(1.0, 31.0)), probes=1, steps=1))
+    assert "1 probe of 1 Lanczos step\n" in words
+    assert words.count("one probe: no error bar") == 2
