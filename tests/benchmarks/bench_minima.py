@@ -78,8 +78,8 @@ def test_minima() -> None:
         batch: ls.Hessian(ls.Objective(minimum.model, nn.CrossEntropyLoss(), [seen]))
         for batch, minimum in minima.items()
     }
-    pairs = ls.each(ls.eigsh, operators, by="batch", k=VALUES, which="LA", tol=1e-3)
-    densities = ls.each(ls.spectral_density, operators, by="batch", probes=4, steps=80)
+    pairs = ls.each(ls.eigsh, operators, by="batch size", k=VALUES, which="LA", tol=1e-3)
+    densities = ls.each(ls.spectral_density, operators, by="batch size", probes=4, steps=80)
     rows = []
     for batch, minimum in minima.items():
         top, density = pairs.members[batch], densities.members[batch]
@@ -98,4 +98,4 @@ def test_minima() -> None:
     title = f"{EXAMPLES} images of {name} of 16 x 16 pixels, n = {density.n:,}, 10 classes, steps of {RATE}"
     table(f"Minima: {title}", head, rows)
     if out := os.environ.get("FIGURES"):
-        densities.plot().savefig(Path(out) / "minima.png", dpi=110)
+        densities.plot().savefig(Path(out) / "minima.png", dpi=85)
