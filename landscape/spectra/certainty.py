@@ -14,7 +14,7 @@ from landscape.spectra.selection import order, outward
 #: How likely, at most, an eigenvalue that exists may have stayed hidden above a pair called converged: from a single
 #: random vector, and from several, for which the product of their bounds is far from sharp. The second holds for a
 #: second copy of a value found as well: there hardly ever is one.
-CHANCE, CHANCE_OF_SEVERAL = 2e-3, 0.05
+CHANCE, CHANCE_OF_SEVERAL = 2e-3, 0.02
 
 # Values within so many tolerances of each other are told apart by their own probes only.
 NEAR = 3.0
@@ -187,7 +187,8 @@ class Look:
             product = seen @ (c[:m] @ self.coefficients) + c[m:]
             if np.isfinite(product).all() and np.isfinite(seen).all():
                 bounded = product @ np.linalg.solve(np.eye(len(seen)) + seen @ seen.T, product)
-                most = np.sqrt(2 * n / np.pi * max(0.0, bounded) / rest)
+                lost = float(np.linalg.norm((c[:m] @ self.coefficients) * (self.krylov.lost / distance)))
+                most = np.sqrt(2 * n / np.pi / rest) * (np.sqrt(max(0.0, bounded)) + lost)
                 chance *= min(1.0, most)
                 if most > accepted:
                     unseen.append(product * np.sqrt(2 * n / np.pi / rest) / accepted)

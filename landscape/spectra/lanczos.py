@@ -197,6 +197,11 @@ class Krylov:
         return EXHAUSTED * self.operator.eps * self.scale
 
     @property
+    def lost(self) -> float:
+        """How long what was dropped as rounding may have been."""
+        return BREAKDOWN * self.operator.eps * self.scale if self.breakdowns else 0.0
+
+    @property
     def beta(self) -> float:
         """How large the part of A V is that lies in the queue; 0 where V is invariant."""
         return float(np.linalg.norm(self._looked()[self.filled :]))
