@@ -148,7 +148,7 @@ def test_options_and_corners(result, options, backend):
 def test_the_first_and_last_of_many_names_fit_an_upright_axis():
     """In one line the label ran over the title and the panel below."""
     upper, _ = (row[0] for row in view("family")(made.family(made.density, 100)).rows)
-    assert max(len(line) for line in upper.y.label.split("\n")) <= 26
+    assert max(len(line) for line in upper.y_axis.label.split("\n")) <= 26
 
 
 @pytest.mark.parametrize("count", [5, 60])
