@@ -133,7 +133,7 @@ def test_intervals_cover(number: str, name: str, seeds: int) -> None:
     held = [low - tiny <= truth <= high + tiny for low, high in (f.interval() for f in found)]
     errors = np.array([f.estimate for f in found]) - truth
     assert np.mean(held) >= 0.89
-    assert np.mean(held) <= 0.99 or tiny > 0.5 * errors.std()  # all that is left is rounding
+    assert np.mean(held) <= 0.99 or tiny > np.median(np.abs(errors))  # all that is left is rounding
     assert abs(errors.mean()) < 0.3 * errors.std() + tiny
 
 
