@@ -126,10 +126,10 @@ def eigsh(
 
     with Cost() as cost, Bar(f"eigsh {which} {k}", total=100) as bar:
         if sigma is None:
-            pairs, krylov, interrupted = _ends(operator, k, which, tol, max_matvecs - k, seed, bar, partial, resume)
+            pairs, krylov, interrupted = _ends(operator, k, which, tol, max_matvecs - k - 1, seed, bar, partial, resume)
         else:
             pairs, krylov, interrupted = interior(
-                operator, k, float(sigma), tol, max_matvecs - k, size, seed, bar, partial, resume
+                operator, k, float(sigma), tol, max_matvecs - k - 1, size, seed, bar, partial, resume
             )
     status, message = pairs.status(operator, interrupted, operator.matvecs)
     found = EigenResult.make(
@@ -168,12 +168,14 @@ def _ends(
 
     try:
         search(krylov, k, which, tol, budget, bar, lambda: partial.save(state))
+        pairs = pairs_of(Look.at(krylov, k, which, tol), operator, seed)
     except KeyboardInterrupt:
         partial.save(state, now=True)
         if krylov.filled < k:
             raise
         interrupted = True
-    return pairs_of(Look.at(krylov, k, which, tol), operator, seed), krylov, interrupted
+        pairs = pairs_of(Look.at(krylov, k, which, tol), operator, seed, checked=False)
+    return pairs, krylov, interrupted
 
 
 def _resumed(
@@ -227,9 +229,9 @@ def _check(k: int, which: str, max_matvecs: int, n: int, tol: float | None, basi
         raise InputError(f"k must lie between 1 and n = {n}", got=k, fix="ask for fewer eigenpairs")
     if which not in KINDS:
         raise InputError("which must be 'LA', 'SA', 'LM' or 'BE'", got=which, fix="use 'LA' for the largest values")
-    if max_matvecs < 2 * k:
-        raise InputError(f"max_matvecs must be at least {2 * k} for k = {k}", got=max_matvecs,
-                         why="k products find the pairs and k verify them", fix="raise it")  # fmt: skip
+    if max_matvecs < 2 * k + 1:
+        raise InputError(f"max_matvecs must be at least {2 * k + 1} for k = {k}", got=max_matvecs,
+                         why="k products find the pairs and up to k + 1 verify them", fix="raise it")  # fmt: skip
     if tol is not None and not tol > 0:
         raise InputError("tol must be positive", got=tol, fix="pass for example tol=1e-3")
     if basis is not None and basis < min(n, k + 2):

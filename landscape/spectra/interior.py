@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from landscape.errors import InputError
 from landscape.progress import Bar
 from landscape.results.partial import Partial
 from landscape.spectra.certainty import Look
@@ -36,6 +37,14 @@ def interior(
     while True:
         filtered = Filter(operator, sigma, facts["window"], facts["reach"])
         krylov = resume(found, filtered)
+        least = operator.matvecs + max(0, k - krylov.filled) * filtered.cost
+        if least > budget and krylov.filled < k:
+            raise InputError(
+                f"max_matvecs must be at least {least + k + 1} to look for {k} eigenvalues near sigma here",
+                got=budget + k + 1,
+                why=f"one step of the filter that singles them out takes {filtered.cost} products",
+                fix="raise it, or ask for the ends of the spectrum",
+            )
 
         def state(krylov: Krylov = krylov, facts: dict[str, float] = facts) -> dict[str, np.ndarray]:
             numbers = {**facts, "matvecs": operator.matvecs}

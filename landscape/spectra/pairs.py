@@ -64,39 +64,47 @@ class Pairs:
         return ("converged" if good == k else "not converged"), message
 
 
-def pairs_of(look: Look, operator: Operator, seed: int) -> Pairs:
+def pairs_of(look: Look, operator: Operator, seed: int, *, checked: bool = True) -> Pairs:
     """Return the wanted pairs of ``look`` with their true residuals.
 
     A Ritz vector v is a combination of vectors that were multiplied, so that A v is the same combination of their
     products, and the residual is known without another one, up to rounding and to whatever of A is not linear. One
     product with a random combination of all the pairs measures both. The pairs for which that could decide
-    between converged and not are multiplied themselves, in one block.
+    between converged and not are multiplied themselves, in one block. Not ``checked``, nothing is multiplied.
     """
-    tol, values, estimates, before = look.tol, look.theta.copy(), look.estimates, operator.matvecs
+    tol, values, residuals, before = look.tol, look.theta.copy(), look.estimates.copy(), operator.matvecs
     sure = _settled(look) & look.sure
     vectors = look.krylov.vectors(look.coefficients[:, look.wanted])
-    left = look.krylov.combined(look.left[:, look.wanted])
-    signs = rademacher(len(values), seed, 2_000_000, dtype=operator.dtype, device=operator.device)
-    weights = torch.from_numpy(values).to(vectors)
-    mixed = vectors @ signs
-    unlike = (operator @ mixed[:, None])[:, 0] - vectors @ (signs * weights) - left @ signs
-    error = operator.norm(unlike)  # of all the pairs together: no single one is likely to be worse
-    residuals = np.hypot(estimates, error)
     floor = ROUNDING * operator.eps * max(look.krylov.scale, float(np.abs(values).max()))
-    doubtful = ((estimates <= tol * np.abs(values)) & (residuals > tol * np.abs(values))) | (error > floor)
-    if doubtful.any():
-        rows = torch.from_numpy(np.flatnonzero(doubtful)).to(vectors.device)
-        some = vectors[:, rows]
-        lengths = [operator.norm(v) for v in some.T]
-        some = some / torch.tensor(lengths, dtype=some.dtype, device=some.device)
-        vectors[:, rows] = some
-        products = operator @ some
-        values[doubtful] = [operator.dot(v, p) for v, p in zip(some.T, products.T, strict=True)]
-        rest = products - some * torch.from_numpy(values[doubtful]).to(some)
-        residuals[doubtful] = [operator.norm(r) for r in rest.T]
+    if checked:
+        error = _unlike(look, operator, vectors, seed)  # of all together: no single one is likely to be worse
+        target = tol * np.abs(values)
+        doubtful = ((residuals <= target) & (np.hypot(residuals, error) > target)) | (error > floor)
+        residuals = np.hypot(residuals, error)
+        if doubtful.any():
+            rows = torch.from_numpy(np.flatnonzero(doubtful)).to(vectors.device)
+            values[doubtful], vectors[:, rows], residuals[doubtful] = _measured(operator, vectors[:, rows])
     found = shown(values, look.which)
     rows = torch.from_numpy(found).to(vectors.device)
     return Pairs(values[found], vectors[:, rows], residuals[found], sure[found], tol, floor, operator.matvecs - before)
+
+
+def _unlike(look: Look, operator: Operator, vectors: torch.Tensor, seed: int) -> float:
+    """Return how far one product with a random combination is from what the residuals by linearity say."""
+    signs = rademacher(vectors.shape[1], seed, 2_000_000, dtype=operator.dtype, device=operator.device)
+    left = look.krylov.combined(look.left[:, look.wanted])
+    product = (operator @ (vectors @ signs)[:, None])[:, 0]
+    return operator.norm(product - vectors @ (signs * torch.from_numpy(look.theta).to(vectors)) - left @ signs)
+
+
+def _measured(operator: Operator, vectors: torch.Tensor) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
+    """Return Rayleigh quotients, unit vectors and residuals, one product each."""
+    lengths = [operator.norm(v) for v in vectors.T]
+    vectors = vectors / torch.tensor(lengths, dtype=vectors.dtype, device=vectors.device)
+    products = operator @ vectors
+    values = np.array([operator.dot(v, p) for v, p in zip(vectors.T, products.T, strict=True)])
+    rest = products - vectors * torch.from_numpy(values).to(vectors)
+    return values, vectors, np.array([operator.norm(r) for r in rest.T])
 
 
 def _settled(look: Look) -> np.ndarray:

@@ -221,7 +221,7 @@ def test_ctrl_c_gives_what_there_is() -> None:
         (lambda m: ls.eigsh(m, 301), r"k must lie between 1 and n = 300, got 301"),
         (lambda m: ls.eigsh(m, 2, "XX"), r"which must be .*got XX"),
         (lambda m: ls.eigsh(m, 2, tol=0.0), r"tol must be positive"),
-        (lambda m: ls.eigsh(m, 5, max_matvecs=6), r"max_matvecs must be at least 10"),
+        (lambda m: ls.eigsh(m, 5, max_matvecs=6), r"max_matvecs must be at least 11"),
         (lambda m: ls.eigsh(m, 5, basis=5), r"basis must be at least k \+ 2 = 7"),
         (lambda m: ls.eigsh(m, 2, seed=-1), r"seed must be a non-negative integer"),
         (lambda m: ls.eigsh(m[:, :5], 2), r"must be square"),

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import landscape as ls
+from landscape.errors import InputError
 from landscape.results import partial
 from landscape.spectra import lanczos
 from tests.spectra.matrices import with_spectrum
@@ -128,3 +129,19 @@ def test_an_accelerator_is_looked_at_once_a_restart(monkeypatch: pytest.MonkeyPa
     assert np.allclose(
         ls.eigsh(deficient, 3).values, [3, 2, 1], rtol=1e-5
     )  # dead directions are found late, and dropped
+
+
+@pytest.mark.parametrize("which", ["LA", "LM"])
+def test_ctrl_c_among_the_last_products_keeps_what_has_converged(which: str) -> None:
+    matrix = with_spectrum(torch.cat([torch.tensor([9.0, 7, 5]), torch.linspace(-1, 1, 147)]), dtype=torch.float64)
+    whole = ls.eigsh(matrix, 3, which, tol=1e-6)
+    found = ls.eigsh(_Stopped(matrix, whole.matvecs, "interrupt"), 3, which, tol=1e-6)
+    assert found.status == "interrupted"
+    assert found.converged.all()
+    assert np.allclose(found.values, [9, 7, 5])
+
+
+def test_a_budget_below_one_sweep_of_the_filter_is_refused() -> None:
+    matrix = with_spectrum(torch.linspace(-1, 1, 300), dtype=torch.float64)
+    with pytest.raises(InputError, match=r"max_matvecs must be at least \d+ to look for 2 eigenvalues near sigma"):
+        ls.eigsh(matrix, 2, "LM", sigma=0.1, max_matvecs=30)
