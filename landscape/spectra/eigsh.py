@@ -16,18 +16,17 @@ from landscape.results import EigenResult
 from landscape.results.partial import Partial
 from landscape.results.provenance import Cost, collect
 from landscape.seeds import check_seed
-from landscape.spectra.certainty import Look
-from landscape.spectra.interior import Resume, interior
+from landscape.spectra.eigenpairs.certainty import Look
+from landscape.spectra.eigenpairs.interior import Resume, interior
+from landscape.spectra.eigenpairs.pairs import Pairs, pairs_of
+from landscape.spectra.eigenpairs.search import search
+from landscape.spectra.eigenpairs.selection import KINDS
+from landscape.spectra.identity import agree, moments
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.operators import Operator
-from landscape.spectra.pairs import Pairs, pairs_of
-from landscape.spectra.search import search
-from landscape.spectra.selection import KINDS
 
 #: Relative residual asked for by default, by the dtype of the vectors.
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
-
-SAME = 1e-3  # how far a product may be from the one kept, relative to its length, for the operator to be the same
 
 
 def eigsh(
@@ -188,7 +187,8 @@ def _resumed(
     if found and found["counts"][0] > 0:  # a product at least
         earlier = Krylov(operator, size, block, seed)
         earlier.resume(found)
-        if earlier.disagreement() <= SAME:
+        first = found["H"][:, 0]  # the product with the first vector, in the basis
+        if agree([first[0], first @ first], moments(operator, earlier.basis[0]), operator.eps):
             operator.matvecs += int(found["matvecs"])
             return earlier
     return krylov

@@ -304,12 +304,6 @@ class Krylov:
             Probe(**{name.removeprefix(p): found[name] for name in found if name.startswith(p)}) for p in prefixes
         ]
 
-    def disagreement(self) -> float:
-        """Return how far the product with the first basis vector is from the one kept, relative to |A|; one product."""
-        H = self._looked()[:, :1]
-        product = (self.operator @ self.basis[:1].T)[:, 0]
-        return self.operator.norm(product - self.combined(H)[:, 0]) / max(self.scale, float(np.finfo(float).tiny))
-
 
 def _coefficients(rows: torch.Tensor, w: torch.Tensor, columns: int = 1 << 16) -> torch.Tensor:
     """Return ``rows @ w`` accumulated in float64: over millions of entries float32 loses digits here."""

@@ -10,7 +10,7 @@ import torch
 
 import landscape as ls
 from landscape.errors import InputError
-from landscape.spectra.filtering import Filter
+from landscape.spectra.eigenpairs.filtering import Filter
 from landscape.spectra.operators import Operator
 from tests.spectra.matrices import random_case, with_spectrum
 

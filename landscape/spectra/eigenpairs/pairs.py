@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from landscape.seeds import rademacher
-from landscape.spectra.certainty import Look
+from landscape.spectra.eigenpairs.certainty import Look
+from landscape.spectra.eigenpairs.selection import shown
 from landscape.spectra.operators import Operator
-from landscape.spectra.selection import shown
 
 ROUNDING = 50.0  # multiples of rounding, relative to the largest value, below which a value is zero
 

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from landscape.spectra.eigenpairs.selection import order, outward
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.probes import Probe
-from landscape.spectra.selection import order, outward
 
 #: How likely, at most, an eigenvalue that exists may have stayed hidden above a pair called converged: from a single
 #: random vector, and from several, for which the product of their bounds is far from sharp. The second holds for a

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.spectra.eigenpairs.pairs import Pairs
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.operators import Operator
-from landscape.spectra.pairs import Pairs
 
 # Steps that survey the spectrum; how steep the filter is, as the hyperbolic angle that its window spans; the highest
 # degree.

@@ -10,12 +10,12 @@ import torch
 from landscape.errors import InputError
 from landscape.progress import Bar
 from landscape.results.partial import Partial
-from landscape.spectra.certainty import Look
-from landscape.spectra.filtering import Filter, rayleigh_ritz, survey
+from landscape.spectra.eigenpairs.certainty import Look
+from landscape.spectra.eigenpairs.filtering import Filter, rayleigh_ritz, survey
+from landscape.spectra.eigenpairs.pairs import ROUNDING, Pairs
+from landscape.spectra.eigenpairs.search import search
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.operators import Operator
-from landscape.spectra.pairs import ROUNDING, Pairs
-from landscape.spectra.search import search
 
 Resume = Callable[[Mapping[str, np.ndarray], Operator], Krylov]
 

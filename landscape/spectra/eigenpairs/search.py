@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from landscape.progress import Bar
-from landscape.spectra.certainty import Look
+from landscape.spectra.eigenpairs.certainty import Look
+from landscape.spectra.eigenpairs.pairs import ROUNDING
+from landscape.spectra.eigenpairs.selection import order
 from landscape.spectra.lanczos import Krylov
-from landscape.spectra.pairs import ROUNDING
-from landscape.spectra.selection import order
 
 # A probe comes when every wanted residual is within so many tolerances, and below the second number of its value:
 # soon enough that its products help to converge the pairs, not so soon that they are not the pairs yet.
