@@ -216,8 +216,8 @@ def checkup():
         Row(
             "differences",
             "fail",
-            "products are off by 12.3% from central differences of the gradient, most in layers.3.weight, layers.3.bias;"
-            " a second step confirms these to 2e-09, on 64 examples in float64",
+            "products are off by 12.3% from central differences of the gradient, most in layers.3.weight, "
+            "layers.3.bias; a second step confirms these to 2e-09, on 64 examples in float64",
             "a backward leaves out a part or is wrong: check custom functions with torch.autograd.gradcheck",
         ),
     ]
