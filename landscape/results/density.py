@@ -221,16 +221,17 @@ class SpectralDensity(Result):
 
     # -- counts ---------------------------------------------------------------------------------------
 
-    def outliers(self, end: str = "upper") -> Outliers:
+    def outliers(self, end: str = "upper", expected: int | None = None) -> Outliers:
         """Return how many eigenvalues stand apart at one end, by the rule of ``landscape.results.outliers``.
 
         Atoms count as they are; the others' order is read off their cumulative share. Where eigenvalues beyond the
         gap are not resolved, their number is known with an error, and there is no count if it is half of one or more.
+        How many are ``expected`` may be said beforehand, which makes the rule look there only.
         """
         known = np.repeat(self.atoms.values, self.atoms.multiplicities)
         most = min(BELOW + 1 + len(known), self.n)
         values = np.sort(np.concatenate([known, self._ordered(end, most)]))
-        found = count_outliers(values[:most] if end == "lower" else values[-most:], end)
+        found = count_outliers(values[:most] if end == "lower" else values[-most:], end, expected)
         if not len(found.values):
             return found
         between = np.array([(found.values[-1] + found.edge) / 2])

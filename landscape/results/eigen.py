@@ -97,13 +97,13 @@ class EigenResult(Result):
         """Operator products used, those for the residuals included."""
         return int(self.dataset.attrs["matvecs"])
 
-    def outliers(self, end: str | None = None) -> Outliers:
+    def outliers(self, end: str | None = None, expected: int | None = None) -> Outliers:
         """Return how many eigenvalues stand apart at the ``"upper"`` or ``"lower"`` end, beside those that follow.
 
         The rule and its reference are those of :func:`landscape.results.outliers.count_outliers`; it needs some 10 or
-        20 converged values beyond the gap.
+        20 converged values beyond the gap. How many are ``expected`` may be said beforehand.
         """
-        return among_pairs(self.values, self.converged, str(self.dataset.attrs["which"]), end)
+        return among_pairs(self.values, self.converged, str(self.dataset.attrs["which"]), end, expected)
 
     def save(self, path: Any, *, vectors: bool = True) -> Any:
         """Write to one netCDF file; ``vectors=False`` leaves the n by k eigenvectors out."""

@@ -62,7 +62,7 @@ class Outliers:
         return f"<Outliers: {self.count} at the {self.end} end: {gap} ({odds})>"
 
 
-def count_outliers(values: np.ndarray, end: str = "upper") -> Outliers:
+def count_outliers(values: np.ndarray, end: str = "upper", expected: int | None = None) -> Outliers:
     """Count the eigenvalues that a gap separates from the others.
 
     Parameters
@@ -73,6 +73,9 @@ def count_outliers(values: np.ndarray, end: str = "upper") -> Outliers:
     end : {"upper", "lower"}
         ``"upper"`` looks at positive values from the largest down, ``"lower"`` at negative ones from the
         smallest up.
+    expected : int, optional
+        How many are expected before looking, such as the number of classes: then only the gaps after one fewer, as
+        many and one more are looked at, and one of those is surprising sooner.
 
     Returns
     -------
@@ -97,14 +100,21 @@ def count_outliers(values: np.ndarray, end: str = "upper") -> Outliers:
         raise InputError("end must be 'upper' or 'lower'", got=end, fix="use 'upper' for the largest values")
     sign = 1.0 if end == "upper" else -1.0
     sizes = np.sort(sign * np.asarray(values, float))[::-1]
+    if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int) or expected < 1):
+        raise InputError("expected must be a positive number of outliers", got=expected, fix="pass for example 10")
     if len(sizes) < 3 or sizes[0] <= 0:
         return Outliers(None, np.zeros(0), float("nan"), 1.0, end)
     tiny = FLOOR * sizes[0]
     logs, ranks = np.log(np.maximum(sizes, tiny)), np.arange(1, len(sizes))
     chances = np.max([_chances(-ranks * np.diff(scale)) for scale in (logs, sizes)], axis=0)
     chances[sizes[: len(chances)] <= tiny] = 1.0
-    at = int(np.argmin(chances))
-    chance = min(1.0, float(chances[at]) * len(chances))
+    looked_at = np.arange(len(chances))
+    if expected is not None:
+        looked_at = looked_at[np.abs(looked_at + 1 - expected) <= 1]
+        if not len(looked_at):
+            return Outliers(None, np.zeros(0), float("nan"), 1.0, end)
+    at = int(looked_at[np.argmin(chances[looked_at])])
+    chance = min(1.0, float(chances[at]) * len(looked_at))
     edge = sizes[at + 1] if abs(sizes[at + 1]) > tiny else 0.0
     return Outliers(at + 1 if chance < LEVEL else None, sign * sizes[: at + 1], sign * float(edge), chance, end)
 
@@ -122,7 +132,9 @@ def _chance(spacing: float, below: np.ndarray) -> float:
     return float((1 + spacing / (mean * count)) ** -count)
 
 
-def among_pairs(values: np.ndarray, converged: np.ndarray, which: str, end: str | None) -> Outliers:
+def among_pairs(
+    values: np.ndarray, converged: np.ndarray, which: str, end: str | None, expected: int | None = None
+) -> Outliers:
     """Count outliers among computed eigenvalues: those that are known to be all there are at that end."""
     end = ("lower" if which == "SA" else "upper") if end is None else end
     if which not in ("LM", "BE", "SA" if end == "lower" else "LA"):
@@ -138,4 +150,4 @@ def among_pairs(values: np.ndarray, converged: np.ndarray, which: str, end: str 
     elif which == "BE":
         order = order[: (len(order) + (end == "upper")) // 2]
     first = int(np.argmin(converged[order])) if not converged[order].all() else len(order)
-    return count_outliers(values[order[:first]], end)
+    return count_outliers(values[order[:first]], end, expected)

@@ -21,7 +21,7 @@ import landscape as ls
 from tests.benchmarks.timing import table
 from tests.benchmarks.trained import images
 
-EXAMPLES, UNSEEN = 1000, 1000
+EXAMPLES, UNSEEN, CLASSES = 1000, 1000, 10
 RATE, ENOUGH, MOST = 0.05, 0.01, 1500  # the step, the loss at which to stop, epochs
 BATCHES = (16, 250)
 VALUES = 30
@@ -83,8 +83,10 @@ def test_minima() -> None:
     rows = []
     for batch, minimum in minima.items():
         top, density = pairs.members[batch], densities.members[batch]
-        found = top.outliers()
-        print(f"\nbatch {batch}\n{np.array2string(top.values, precision=3)}\n{found}\n{density.outliers()}")
+        found = top.outliers(expected=CLASSES)
+        print(
+            f"\nbatch {batch}\n{np.array2string(top.values, precision=3)}\n{found}\n{density.outliers(expected=CLASSES)}"
+        )
         trained = (
             str(minimum.epochs),
             str(minimum.steps),
@@ -95,7 +97,7 @@ def test_minima() -> None:
         gap = (f"{len(found.values)}: {found.values[-1]:.3g}, {found.edge:.3g}", f"{found.chance:.2g}")
         rows.append((batch, *trained, *spectrum, *gap))
     head = ("batch", "epochs", "steps", "loss", "unseen", "largest", "trace", "at or below 0", "widest gap", "chance")
-    title = f"{EXAMPLES} images of {name} of 16 x 16 pixels, n = {density.n:,}, 10 classes, steps of {RATE}"
+    title = f"{EXAMPLES} images of {name} of 16 x 16 pixels, n = {density.n:,}, {CLASSES} classes, steps of {RATE}"
     table(f"Minima: {title}", head, rows)
     if out := os.environ.get("FIGURES"):
         densities.plot().savefig(Path(out) / "minima.png", dpi=85)

@@ -144,6 +144,22 @@ def test_a_spectrum_without_outliers_has_none(kind: str) -> None:
     assert counted <= 200 * 0.05 + 6  # two standard deviations
 
 
+def test_a_number_expected_beforehand_is_looked_for_only_there() -> None:
+    leading = [14.32, 12.86, 11.18, 10.09, 9.391, 8.744, 7.236, 6.268, 5.568]  # of a trained network, ten classes
+    values = np.array([*leading, 2.925, 2.489, 2.327, 2.009, 1.893, 1.796, 1.642, 1.55, 1.48, 1.41, 1.35, 1.3, 1.26])
+    assert count_outliers(values).count is None
+    assert count_outliers(values, expected=10).count == 9
+    assert count_outliers(values, expected=4).count is None
+    assert count_outliers(values, expected=40).count is None
+    counted = sum(
+        count_outliers(np.sort(np.random.default_rng(seed).pareto(1.5, 500))[-40:], expected=10).count is not None
+        for seed in range(400)
+    )
+    assert counted <= 400 * 0.05 + 9  # two standard deviations
+    with pytest.raises(InputError, match="expected must be a positive number"):
+        count_outliers(values, expected=0)
+
+
 def test_too_few_values_have_no_gap_to_compare_with() -> None:
     for values in ([], [1.0], [2.0, 1.0], [-1.0, -2.0, -3.0]):
         found = count_outliers(np.array(values))
