@@ -84,9 +84,8 @@ def test_minima() -> None:
     for batch, minimum in minima.items():
         top, density = pairs.members[batch], densities.members[batch]
         found = top.outliers(expected=CLASSES)
-        print(
-            f"\nbatch {batch}\n{np.array2string(top.values, precision=3)}\n{found}\n{density.outliers(expected=CLASSES)}"
-        )
+        print(f"\nbatch {batch}\n{np.array2string(top.values, precision=3)}\n{found}")
+        print(density.outliers(expected=CLASSES))
         trained = (
             str(minimum.epochs),
             str(minimum.steps),
