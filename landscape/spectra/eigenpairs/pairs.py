@@ -79,7 +79,7 @@ def pairs_of(look: Look, operator: Operator, seed: int, *, checked: bool = True)
     if checked:
         error = _unlike(look, operator, vectors, seed)  # of all together: no single one is likely to be worse
         target = tol * np.abs(values)
-        doubtful = ((residuals <= target) & (np.hypot(residuals, error) > target)) | (error > floor)
+        doubtful = (residuals <= target) & (np.hypot(residuals, error) > target)
         residuals = np.hypot(residuals, error)
         if doubtful.any():
             rows = torch.from_numpy(np.flatnonzero(doubtful)).to(vectors.device)
