@@ -95,7 +95,7 @@ def eigsh(
     A residual proves that there is an eigenvalue, not that none is missing above it: of an exactly multiple value
     a single start vector finds one copy, and of two very close ones it may see a mixture. So random vectors join
     the search while it converges, until the chance that an eigenvalue which exists would have stayed hidden above is
-    below 0.2 % for every place; below 2 % for a second copy of a value found, of which there hardly ever is one, and
+    below 0.2 % for every place; below 4 % for a second copy of a value found, of which there hardly ever is one, and
     for the product of the bounds of several random vectors, which is far from sharp. Pairs for which this is not
     reached are not called converged, and the message says so.
 

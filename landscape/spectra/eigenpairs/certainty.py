@@ -14,7 +14,7 @@ from landscape.spectra.probes import Probe
 #: How likely, at most, an eigenvalue that exists may have stayed hidden above a pair called converged: from a single
 #: random vector, and from several, for which the product of their bounds is far from sharp. The second holds for a
 #: second copy of a value found as well: there hardly ever is one.
-CHANCE, CHANCE_OF_SEVERAL = 2e-3, 0.02
+CHANCE, CHANCE_OF_SEVERAL = 2e-3, 0.04
 
 # Values within so many tolerances of each other are told apart by their own probes only.
 NEAR = 3.0
