@@ -139,6 +139,24 @@ class Result:
         return "\n".join(lines)
 
 
+class FromProducts(Result):
+    """A result that was computed from products with an operator."""
+
+    @property
+    def matvecs(self) -> int:
+        """Operator products used, those for residuals and checks included."""
+        return int(self.dataset.attrs["matvecs"])
+
+
+class FromProbes(FromProducts):
+    """A result that an estimator, chosen by name or by a pilot, made of products with random vectors."""
+
+    @property
+    def method(self) -> str:
+        """The estimator that was used."""
+        return str(self.dataset.attrs["method"])
+
+
 def host(values: Any, dtype: Any = None) -> np.ndarray:
     """Return ``values`` (a tensor on any device, a list, an array) as a NumPy array."""
     if hasattr(values, "detach"):

@@ -8,14 +8,14 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.results.atoms import OTHERS, Atoms, separate
-from landscape.results.base import Result, host, number
+from landscape.results.base import FromProducts, host, number
 from landscape.results.outliers import BELOW, Outliers, count_outliers
 from landscape.results.quadrature import Means, means, parts, reaches
 
 EVEN = 12**-0.5  # standard deviation of mass spread evenly over a stretch, in lengths of the stretch
 
 
-class SpectralDensity(Result):
+class SpectralDensity(FromProducts):
     """The distribution of all eigenvalues, by stochastic Lanczos quadrature.
 
     ``nodes`` and ``weights`` (probes, steps) are one Gauss quadrature per probe: the weights of each
@@ -104,11 +104,6 @@ class SpectralDensity(Result):
     def probes(self) -> int:
         """The number of random vectors."""
         return int(self.dataset.sizes["probe"])
-
-    @property
-    def matvecs(self) -> int:
-        """Operator products used."""
-        return int(self.dataset.attrs["matvecs"])
 
     @property
     def atoms(self) -> Atoms:

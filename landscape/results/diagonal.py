@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from landscape.errors import InputError
-from landscape.results.base import Result, host
+from landscape.results.base import FromProbes, host
 from landscape.results.estimate import quantile, shares
 
 
-class DiagonalResult(Result):
+class DiagonalResult(FromProbes):
     """The diagonal of an operator, entry by entry, with its error bars.
 
     ``estimate`` and ``stderr`` are tensors (n,). ``by_parameter`` cuts the entries by name; ``sums`` adds them up
@@ -85,16 +85,6 @@ class DiagonalResult(Result):
 
             self._cache[name] = torch.from_numpy(self.dataset[name].to_numpy())
         return self._cache[name]
-
-    @property
-    def method(self) -> str:
-        """The estimator that was used."""
-        return str(self.dataset.attrs["method"])
-
-    @property
-    def matvecs(self) -> int:
-        """Operator products used."""
-        return int(self.dataset.attrs["matvecs"])
 
     @property
     def relative_error(self) -> float:

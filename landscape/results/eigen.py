@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.results.base import Result, host
+from landscape.results.base import FromProducts, Result, host
 from landscape.results.outliers import Outliers, among_pairs
 
 
-class EigenResult(Result):
+class EigenResult(FromProducts):
     """Eigenpairs with their true residuals.
 
     ``values`` (k,), ``residuals`` (k,) and ``converged`` (k,) are NumPy arrays in the order asked for
@@ -91,11 +91,6 @@ class EigenResult(Result):
                 )
             self._cache["vectors"] = torch.from_numpy(self.dataset["vectors"].to_numpy())
         return self._cache["vectors"]
-
-    @property
-    def matvecs(self) -> int:
-        """Operator products used, those for the residuals included."""
-        return int(self.dataset.attrs["matvecs"])
 
     def outliers(self, end: str | None = None, expected: int | None = None) -> Outliers:
         """Return how many eigenvalues stand apart at the ``"upper"`` or ``"lower"`` end, beside those that follow.

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from landscape.results.base import Result, check_level, host, number
+from landscape.results.base import FromProbes, check_level, host, number
 
 
-class Estimate(Result):
+class Estimate(FromProbes):
     """A number estimated from random probes: a norm, an effective rank.
 
     ``running`` (probe) in ``dataset`` is the estimate from the first probes only, for every number of them, with
@@ -80,16 +80,6 @@ class Estimate(Result):
     def dof(self) -> float:
         """How many degrees of freedom the standard error has."""
         return float(self.dataset["dof"])
-
-    @property
-    def matvecs(self) -> int:
-        """Operator products used."""
-        return int(self.dataset.attrs["matvecs"])
-
-    @property
-    def method(self) -> str:
-        """The estimator that was used."""
-        return str(self.dataset.attrs["method"])
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the interval that holds the number with probability ``level``."""

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from landscape.results.base import Result, host, number
+from landscape.results.base import FromProbes, host, number
 from landscape.results.estimate import about, grouped, quantile, shares
 
 
-class TraceResult(Result):
+class TraceResult(FromProbes):
     """The trace of an operator, or of a function of it, from random probes, with its error bar.
 
     It is the sum of a part that is known, ``exact`` (parameter) in ``dataset``, and of a mean over probes,
@@ -98,16 +98,6 @@ class TraceResult(Result):
     def bias(self) -> float:
         """The estimated error of the quadrature, for a function that needs one; it is part of the interval."""
         return float(self.dataset.attrs["bias"])
-
-    @property
-    def method(self) -> str:
-        """The estimator that was used."""
-        return str(self.dataset.attrs["method"])
-
-    @property
-    def matvecs(self) -> int:
-        """Operator products used."""
-        return int(self.dataset.attrs["matvecs"])
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the interval that holds the trace with probability ``level``."""
