@@ -95,9 +95,9 @@ def eigsh(
     A residual proves that there is an eigenvalue, not that none is missing above it: of an exactly multiple value
     a single start vector finds one copy, and of two very close ones it may see a mixture. So random vectors join
     the search while it converges, until the chance that an eigenvalue which exists would have stayed hidden above is
-    below 0.2 % for every place; below 4 % for a second copy of a value found, of which there hardly ever is one, and
-    for the product of the bounds of several random vectors, which is far from sharp. Pairs for which this is not
-    reached are not called converged, and the message says so.
+    below 0.2 % for every place; below 3 % for a second copy of a value found, of which there hardly ever is one, and
+    below 5 % that several random vectors all missed it. With ``start`` these are 0.05 %, 1 % and 1 %. Pairs for which
+    this is not reached are not called converged, and the message says so.
 
     One product a step; one at the end that checks all residuals, and one more for each pair that rounding leaves in
     doubt. Memory: ``basis`` vectors, those of ``start`` and a few random ones, and ``2 k`` at the end.

@@ -53,6 +53,7 @@ class Krylov:
         lazy: bool | None = None,
     ) -> None:  # fmt: skip
         self.operator, self.size, self.seed = operator, min(size, operator.n), seed
+        self.warm = start is not None
         self.lazy = operator.device.type != "cpu" if lazy is None else lazy
         width = 1 if start is None or start.ndim == 1 else start.shape[1] + 1
         rows = min(self.size + width, operator.n)

@@ -130,4 +130,4 @@ def test_values_that_every_vector_nearly_solves_for(kind: str, dtype: torch.dtyp
         found = ls.eigsh(matrix, k, tol=tol, seed=seed)
         rounding = 30 * torch.finfo(dtype).eps * values.max()
         wrong += bool((found.converged & (np.abs(found.values - truth) > 2 * tol * truth + rounding)).any())
-    assert wrong <= 4  # 4 % are promised; more has a chance of 2 % then
+    assert wrong <= 4  # 5 % are promised; more has a chance of 5 % then

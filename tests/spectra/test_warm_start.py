@@ -30,8 +30,8 @@ def crossing(seed: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor,
 def test_a_branch_that_has_crossed_is_followed_at_once(k: int, tol: float, dtype: torch.dtype) -> None:
     """A hundred matrices whose old eigenvectors are still eigenvectors, and none of them the top one.
 
-    A random vector can miss the new one: with "converged" goes a chance of 0.2 %, in which 3 of 100 would be seen
-    once in a thousand times.
+    A random vector can miss the new one: with "converged" goes a chance of 0.05 %, in which one of 100 is seen once in
+    twenty times. Of 1,600 it was none.
     """
     wrong = []
     for seed in range(100):
@@ -40,7 +40,7 @@ def test_a_branch_that_has_crossed_is_followed_at_once(k: int, tol: float, dtype
         error = np.abs(found.values - truth[:k].numpy()) / truth[:k].numpy()
         if not (found.ok and (error <= tol).all()):
             wrong.append((seed, found.status, error.max()))
-    assert len(wrong) <= 2, wrong
+    assert not wrong
 
 
 def test_a_result_is_a_start_and_an_unchanged_matrix_costs_less_than_from_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import gamma
 
 import numpy as np
 
@@ -11,16 +12,37 @@ from landscape.spectra.eigenpairs.selection import order, outward
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.probes import Probe
 
-#: How likely, at most, an eigenvalue that exists may have stayed hidden above a pair called converged: from a single
-#: random vector, and from several, for which the product of their bounds is far from sharp. The second holds for a
-#: second copy of a value found as well: there hardly ever is one.
-CHANCE, CHANCE_OF_SEVERAL = 2e-3, 0.04
+
+@dataclass(frozen=True)
+class Odds:
+    """How likely, at most, an eigenvalue that exists may have stayed hidden above a pair called converged.
+
+    From a single random vector, from several together, and for a second copy of a value found: there hardly ever
+    is one.
+    """
+
+    single: float
+    several: float
+    copy: float
+
+    def of(self, probes: int) -> float:
+        """Return what is accepted from so many probes."""
+        return self.several if probes > 1 else self.single
+
+
+COLD = Odds(2e-3, 0.05, 0.03)
+
+#: after old eigenvectors, which are looked at because the new ones may be others
+WARM = Odds(5e-4, 0.01, 0.01)
 
 # Values within so many tolerances of each other are told apart by their own probes only.
 NEAR = 3.0
 
 # Of an eigenvector, squared: what must be left for the probes to see beside the Ritz vectors that are there.
 REST = 0.25
+
+# By how much an ellipsoid is lengthened to hold what was lost to rounding as well.
+SHARE = 0.1
 
 
 @dataclass
@@ -74,6 +96,11 @@ class Look:
         levels = [self.theta + sides * steps, self.theta - sides * steps]
         return np.concatenate([*levels, *([-levels[0]] if self.which == "LM" else [])])
 
+    @property
+    def odds(self) -> Odds:
+        """What is accepted here."""
+        return WARM if self.krylov.warm else COLD
+
     def chances(self) -> np.ndarray:
         """Return for each wanted pair (k,) how likely an eigenvalue above it would be hidden, in units of what may be.
 
@@ -113,7 +140,9 @@ class Look:
 
     def _copies(self, group: list[int], theta: np.ndarray, sides: np.ndarray, steps: np.ndarray) -> float:
         inner = min(group, key=lambda i: sides[i] * theta[i])
-        accepted = CHANCE_OF_SEVERAL if len(group) == 1 else CHANCE  # where there are several, one more is no wonder
+        accepted = (
+            self.odds.copy if len(group) == 1 else self.odds.single
+        )  # where there are several, one more is no wonder
         chance, told, unseen = self._late(theta[inner] - sides[inner] * steps[inner], group, accepted, copies=True)
         self.lacking |= not told
         self.unseen += unseen
@@ -123,12 +152,12 @@ class Look:
         """Return the chance that a value at ``level`` is hidden: from all probes, or from the late ones alone."""
         none = np.zeros(0, dtype=int)
         chance, told, unseen = self._missed(level, range(len(self._probes)), none, none)
-        chance /= _accepted(told)
+        chance /= self.odds.of(told)
         if chance <= 1:
             return chance
         near = [j for j in range(len(theta)) if abs(theta[j] - level) <= NEAR * steps[j]]
         late, told_late, unseen_late = self._late(level, near)
-        late /= _accepted(told_late)
+        late /= self.odds.of(told_late)
         worn = self.estimates[near] <= self.krylov.floor if near else np.zeros(0)
         self.lacking |= not told or (not told_late and (len(near) > 1 or bool(np.any(worn))))
         self.unseen += unseen if chance < late else unseen_late
@@ -182,17 +211,16 @@ class Look:
         seen = self.left[m:] / distance  # u in V, for its part h in the queue: |u| = 1 bounds h
         slack = NEAR * self.tol * abs(level)
         known = [c for p in probes if (c := self._probes[p].at(level, slack)) is not None]
-        chance, unseen, accepted = 1.0, [], accepted or _accepted(len(known))
-        for c in known:
-            product = seen @ (c[:m] @ self.coefficients) + c[m:]
-            if np.isfinite(product).all() and np.isfinite(seen).all():
-                bounded = product @ np.linalg.solve(np.eye(len(seen)) + seen @ seen.T, product)
-                lost = float(np.linalg.norm((c[:m] @ self.coefficients) * (self.krylov.lost / distance)))
-                most = np.sqrt(2 * n / np.pi / rest) * (np.sqrt(max(0.0, bounded)) + lost)
-                chance *= min(1.0, most)
-                if most > accepted:
-                    unseen.append(product * np.sqrt(2 * n / np.pi / rest) / accepted)
-        return chance, len(known), unseen
+        if not known or not np.isfinite(seen).all():
+            return 1.0, len(known), []
+        inside = np.stack([c[:m] @ self.coefficients for c in known])  # (probes, m), of the Ritz vectors
+        products = inside @ seen.T + np.stack([c[m:] for c in known])  # with u, as linear functions of h
+        gram = products @ np.linalg.solve(np.eye(len(seen)) + seen @ seen.T, products.T)
+        lost = np.linalg.norm(inside * (self.krylov.lost / distance), axis=1)
+        most = np.sqrt(2 * n / np.pi / rest) * (np.sqrt(np.maximum(0.0, gram.diagonal())) + lost)  # chance of each
+        accepted = accepted or self.odds.of(len(known))
+        unseen = [v * np.sqrt(2 * n / np.pi / rest) / accepted for v in products[most > accepted]]
+        return within(gram * n / rest, lost * np.sqrt(n / rest)), len(known), unseen
 
     @property
     def sure(self) -> np.ndarray:
@@ -207,5 +235,16 @@ class Look:
         return np.concatenate([short[:, ~self.met], *(v[:, None] for v in self.unseen)], axis=1)
 
 
-def _accepted(told: int) -> float:
-    return CHANCE_OF_SEVERAL if told > 1 else CHANCE
+def within(gram: np.ndarray, lost: np.ndarray) -> float:
+    """Return a bound of the chance that independent normal variables (p,) lie in a small ellipsoid.
+
+    It holds ``M h`` for all h with |h| ≤ 1, where ``gram`` (p, p) is MMᵀ, widened by ``lost`` (p,) along each axis; the
+    chance is at most its volume times the density at 0.
+    """
+    p = len(gram)
+    if not np.isfinite(gram).all() or not np.isfinite(lost).all():
+        return 1.0
+    if lost.any():  # the sum of two ellipsoids is in the one of these combined, for any share between them
+        gram = (1 + SHARE) * gram + (1 + 1 / SHARE) * p * np.diag(lost**2)
+    volume = np.sqrt(max(0.0, float(np.linalg.det(gram)))) / 2 ** (p / 2) / gamma(p / 2 + 1)
+    return min(1.0, float(volume))
