@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+HUGE = 1e100  # coordinates beyond which a level so near to a dropped value is given up
+
 
 @dataclass
 class Probe:
@@ -82,7 +84,9 @@ class Probe:
                 continue  # it can say no more of this value
             inside = coefficients.T @ c[:m]
             passed = left[:, drop] @ (inside[drop] / (level - values[drop]))
-            rows[i], held[i] = np.concatenate([inside[keep], c[m:] + passed]), level
+            row = np.concatenate([inside[keep], c[m:] + passed])
+            if np.abs(row).max() < HUGE:
+                rows[i], held[i] = row, level
         self.coordinates, self.levels = rows, held
         change = np.zeros((m + queue, len(keep) + queue))
         change[:m, : len(keep)] = coefficients[:, keep]

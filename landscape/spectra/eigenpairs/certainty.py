@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import gamma
+from math import exp, lgamma
 
 import numpy as np
 
@@ -246,5 +246,5 @@ def within(gram: np.ndarray, lost: np.ndarray) -> float:
         return 1.0
     if lost.any():  # the sum of two ellipsoids is in the one of these combined, for any share between them
         gram = (1 + SHARE) * gram + (1 + 1 / SHARE) * p * np.diag(lost**2)
-    volume = np.sqrt(max(0.0, float(np.linalg.det(gram)))) / 2 ** (p / 2) / gamma(p / 2 + 1)
-    return min(1.0, float(volume))
+    sign, log = np.linalg.slogdet(gram / 2)
+    return min(1.0, exp(min(0.0, log / 2 - lgamma(p / 2 + 1)))) if sign > 0 else 0.0
