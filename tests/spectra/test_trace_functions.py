@@ -132,8 +132,8 @@ def test_intervals_cover(number: str, name: str, seeds: int) -> None:
     tiny = truth * slack(a) / float(torch.linalg.matrix_norm(a))
     held = [low - tiny <= truth <= high + tiny for low, high in (f.interval() for f in found)]
     errors = np.array([f.estimate for f in found]) - truth
-    assert np.mean(held) >= 0.89
-    assert np.mean(held) <= 0.99 or tiny > np.median(np.abs(errors))  # all that is left is rounding
+    assert np.mean(held) >= (0.92 if seeds == 400 else 0.9)
+    assert np.mean(held) <= 0.98 or tiny > np.median(np.abs(errors))  # all that is left is rounding
     assert abs(errors.mean()) < 0.3 * errors.std() + tiny
 
 
