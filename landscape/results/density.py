@@ -12,6 +12,7 @@ from landscape.results.base import FromProducts, host, number
 from landscape.results.outliers import BELOW, Outliers, count_outliers
 from landscape.results.quadrature import Means, means, parts, reaches
 
+ROUNDING = 50.0  # multiples of it, relative to the largest value, below which a value is zero
 EVEN = 12**-0.5  # standard deviation of mass spread evenly over a stretch, in lengths of the stretch
 
 
@@ -226,7 +227,8 @@ class SpectralDensity(FromProducts):
         known = np.repeat(self.atoms.values, self.atoms.multiplicities)
         most = min(BELOW + 1 + len(known), self.n)
         values = np.sort(np.concatenate([known, self._ordered(end, most)]))
-        found = count_outliers(values[:most] if end == "lower" else values[-most:], end, expected)
+        zero = ROUNDING * float(self.dataset.attrs["eps"])
+        found = count_outliers(values[:most] if end == "lower" else values[-most:], end, expected, zero=zero)
         if not len(found.values):
             return found
         between = np.array([(found.values[-1] + found.edge) / 2])

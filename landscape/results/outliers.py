@@ -10,7 +10,7 @@ from landscape.errors import InputError
 
 LEVEL = 0.05  # the chance of such a gap, among all that are looked at, above which none is called one
 BELOW = 20  # gaps that one is compared with
-FLOOR = 1e-12  # of the largest value: what is smaller counts as equal to it
+FLOOR = 1e-12  # of the largest value: what is smaller is zero
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class Outliers:
         return f"<Outliers: {self.count} at the {self.end} end: {gap} ({odds})>"
 
 
-def count_outliers(values: np.ndarray, end: str = "upper", expected: int | None = None) -> Outliers:
+def count_outliers(
+    values: np.ndarray, end: str = "upper", expected: int | None = None, *, zero: float = FLOOR
+) -> Outliers:
     """Count the eigenvalues that a gap separates from the others.
 
     Parameters
@@ -76,6 +78,9 @@ def count_outliers(values: np.ndarray, end: str = "upper", expected: int | None 
     expected : int, optional
         How many are expected before looking, such as the number of classes: then only the gaps after one fewer, as
         many and one more are looked at, and one of those is surprising sooner.
+    zero : float
+        What counts as zero, relative to the largest value. The gap down to zeros is not looked at: what lies before
+        it is the rank.
 
     Returns
     -------
@@ -102,12 +107,14 @@ def count_outliers(values: np.ndarray, end: str = "upper", expected: int | None 
     sizes = np.sort(sign * np.asarray(values, float))[::-1]
     if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int) or expected < 1):
         raise InputError("expected must be a positive number of outliers", got=expected, fix="pass for example 10")
+    tiny = zero * max(0.0, float(sizes[0])) if len(sizes) else 0.0
+    zeros = np.flatnonzero(np.abs(sizes) <= tiny)
+    sizes = sizes[: zeros[0]] if len(zeros) else sizes
     if len(sizes) < 3 or sizes[0] <= 0:
         return Outliers(None, np.zeros(0), float("nan"), 1.0, end)
-    tiny = FLOOR * sizes[0]
     logs, ranks = np.log(np.maximum(sizes, tiny)), np.arange(1, len(sizes))
     chances = np.max([_chances(-ranks * np.diff(scale)) for scale in (logs, sizes)], axis=0)
-    chances[sizes[: len(chances)] <= tiny] = 1.0
+    chances[sizes[: len(chances)] <= 0] = 1.0
     looked_at = np.arange(len(chances))
     if expected is not None:
         looked_at = looked_at[np.abs(looked_at + 1 - expected) <= 1]
@@ -115,8 +122,8 @@ def count_outliers(values: np.ndarray, end: str = "upper", expected: int | None 
             return Outliers(None, np.zeros(0), float("nan"), 1.0, end)
     at = int(looked_at[np.argmin(chances[looked_at])])
     chance = min(1.0, float(chances[at]) * len(looked_at))
-    edge = sizes[at + 1] if abs(sizes[at + 1]) > tiny else 0.0
-    return Outliers(at + 1 if chance < LEVEL else None, sign * sizes[: at + 1], sign * float(edge), chance, end)
+    beyond, edge = sign * sizes[: at + 1], sign * float(sizes[at + 1])
+    return Outliers(at + 1 if chance < LEVEL else None, beyond, edge, chance, end)
 
 
 def _chances(spacings: np.ndarray) -> np.ndarray:

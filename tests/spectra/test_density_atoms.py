@@ -128,7 +128,7 @@ def test_outliers_are_counted_where_a_gap_stands_out(kind: str, scale: float) ->
         assert lower.edge == -found.edge
 
 
-@pytest.mark.parametrize("kind", ["pareto", "exponential", "gaussian", "uniform", "matrix"])
+@pytest.mark.parametrize("kind", ["pareto", "exponential", "gaussian", "uniform", "matrix", "rank 30"])
 def test_a_spectrum_without_outliers_has_none(kind: str) -> None:
     """The chance of a count where there is nothing to count is at most 5 %."""
     counted = 0
@@ -137,11 +137,24 @@ def test_a_spectrum_without_outliers_has_none(kind: str) -> None:
         if kind == "matrix":  # a symmetric random matrix, whose eigenvalues keep apart
             square = rng.standard_normal((80, 80))
             values = np.linalg.eigvalsh(square + square.T)
+        elif kind == "rank 30":  # as the GGN of few examples: the gap down to zero is no gap of outliers
+            factor = rng.standard_normal((80, 30))
+            values = np.linalg.eigvalsh(factor @ factor.T)
         else:
             values = getattr(rng, {"gaussian": "standard_normal"}.get(kind, kind))(*([1.5] if kind == "pareto" else []),
                                                                                  size=500)  # fmt: skip
         counted += count_outliers(np.sort(values)[-40:]).count is not None
     assert counted <= 200 * 0.05 + 6  # two standard deviations
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_rank_is_not_a_number_of_outliers(dtype: torch.dtype) -> None:
+    rank = torch.linspace(1, 2, 12, dtype=torch.float64)
+    values = torch.cat([torch.zeros(88, dtype=torch.float64), rank, torch.tensor([50.0, 60.0]).double()])
+    for outliers in (0, 2):
+        matrix = with_spectrum(values[: 100 + outliers], dtype=dtype)
+        found = ls.spectral_density(matrix, probes=4, steps=20).outliers()
+        assert found.count == (outliers or None), found
 
 
 def test_a_number_expected_beforehand_is_looked_for_only_there() -> None:
