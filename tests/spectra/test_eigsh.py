@@ -249,3 +249,35 @@ def test_progress_shows_nothing_when_switched_off(capsys: pytest.CaptureFixture[
     with progress.enabled(False):
         ls.eigsh(rank_ten(), 2)
     assert capsys.readouterr() == ("", "")
+
+
+class _Noisy:
+    """A matrix whose products are off by ``noise`` of their length, or has a part that is not symmetric."""
+
+    def __init__(self, matrix: torch.Tensor, noise: float, skew: float) -> None:
+        self.shape, self.dtype, self.device = matrix.shape, matrix.dtype, matrix.device
+        other = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(1), dtype=matrix.dtype)
+        self.matrix, self.noise = matrix + skew * (other - other.T), noise
+        self.generator = torch.Generator().manual_seed(0)
+        self.products = 0
+
+    def __matmul__(self, v: torch.Tensor) -> torch.Tensor:
+        self.products += 1
+        product = self.matrix @ v
+        noise = torch.randn(v.shape, generator=self.generator, dtype=v.dtype)
+        return product + self.noise * product.norm() / len(v) ** 0.5 * noise
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("noise", "skew"), [(1e-3, 0.0), (1e-2, 0.0), (0.0, 1e-3), (0.0, 1e-2)])
+def test_noise_of_the_operator_is_named_and_ends_the_search(noise: float, skew: float, dtype: torch.dtype) -> None:
+    values = torch.cat([torch.tensor([10.0, 9.9, 5, 4, 3]), torch.linspace(-1, 1, 95)])
+    operator = _Noisy(with_spectrum(values, dtype=dtype), noise, skew)
+    found = ls.eigsh(operator, 5, max_matvecs=500)
+    assert found.status == "not converged"
+    assert not found.converged.any()
+    assert operator.products == found.matvecs < 60
+    assert "noise of the operator" in found.message
+    stated = float(found.message.split("repeatable only to ")[1].split()[0])
+    assert 0.03 < stated / (noise + 10 * skew) < 30
+    assert np.allclose(found.values, values[:5], rtol=20 * (noise + skew))

@@ -89,6 +89,22 @@ class Look:
         """Which residuals (k,) are small enough, or as small as rounding lets them be."""
         return self.estimates <= np.maximum(self.target, self.krylov.floor)
 
+    @cached_property
+    def noise(self) -> np.ndarray:
+        """What of the residuals (k,) lies in V: were the products symmetric, linear and repeatable, it were rounding.
+
+        No further step makes it smaller.
+        """
+        found: np.ndarray = np.linalg.norm(self.left[: self.krylov.filled, self.wanted], axis=0)
+        return found
+
+    @property
+    def stuck(self) -> np.ndarray:
+        """Which residuals (k,) are noise: the rest of them is small enough."""
+        rest = np.linalg.norm(self.left[self.krylov.filled :, self.wanted], axis=0)
+        found: np.ndarray = ~self.met & (rest <= np.maximum(self.target, self.noise))
+        return found
+
     @property
     def levels(self) -> np.ndarray:
         """The eigenvalues at which hidden ones are looked for."""

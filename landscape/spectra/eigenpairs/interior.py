@@ -85,4 +85,5 @@ def _pairs(look: Look, filtered: Filter, tol: float) -> Pairs:
     sure = np.full(len(values), bool(look.sure.all() and look.met.all()))
     floor = ROUNDING * operator.eps * (filtered.reach + abs(sigma))
     rows = torch.from_numpy(order).to(vectors.device)
-    return Pairs(values[order], vectors[:, rows], residuals[order], sure, tol, floor, len(values))
+    none = np.zeros(len(values))  # of noise: the filter's is not known in the operator's units
+    return Pairs(values[order], vectors[:, rows], residuals[order], sure, tol, floor, len(values), none)

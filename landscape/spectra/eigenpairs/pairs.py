@@ -26,6 +26,7 @@ class Pairs:
     tol: float
     floor: float
     products: int  # made for the residuals
+    noise: np.ndarray  # what of the residuals is the operator's, which is not quite symmetric, linear or repeatable
 
     @property
     def zero(self) -> np.ndarray:
@@ -56,7 +57,12 @@ class Pairs:
             parts.append(f"{limited} are as exact as {precision} makes them beside the largest value: {remedy}")
         if unsure:
             parts.append(f"{unsure} are eigenvalues, but others may be missing above them: raise max_matvecs or basis")
-        if left := k - good - zero - limited - unsure:
+        noisy = (self.noise > self.tol * np.abs(self.values)) & (self.residuals > self.floor) & ~self.exact
+        if noisy.any():
+            parts.append(f"of {int(noisy.sum())} the residual is noise of the operator, whose products are symmetric, "
+                         f"linear and repeatable only to {(self.noise / np.abs(self.values))[noisy].max():.1g} of the "
+                         "value, and more of them do not help: make it so, use float64, or loosen tol")  # fmt: skip
+        if left := k - good - zero - limited - unsure - int(noisy.sum()):
             parts.append(f"{left} are not converged: raise max_matvecs or basis, loosen tol, or use float64")
         message = "; ".join(parts) + f" ({matvecs} products)"
         if interrupted:
@@ -73,20 +79,21 @@ def pairs_of(look: Look, operator: Operator, seed: int, *, checked: bool = True)
     between converged and not are multiplied themselves, in one block. Not ``checked``, nothing is multiplied.
     """
     tol, values, residuals, before = look.tol, look.theta.copy(), look.estimates.copy(), operator.matvecs
-    sure = _settled(look) & look.sure
+    sure, noise = _settled(look) & look.sure, look.noise
     vectors = look.krylov.vectors(look.coefficients[:, look.wanted])
     floor = ROUNDING * operator.eps * max(look.krylov.scale, float(np.abs(values).max()))
     if checked:
         error = _unlike(look, operator, vectors, seed)  # of all together: no single one is likely to be worse
         target = tol * np.abs(values)
         doubtful = (residuals <= target) & (np.hypot(residuals, error) > target)
-        residuals = np.hypot(residuals, error)
+        residuals, noise = np.hypot(residuals, error), np.hypot(noise, error)
         if doubtful.any():
             rows = torch.from_numpy(np.flatnonzero(doubtful)).to(vectors.device)
             values[doubtful], vectors[:, rows], residuals[doubtful] = _measured(operator, vectors[:, rows])
     found = shown(values, look.which)
     rows = torch.from_numpy(found).to(vectors.device)
-    return Pairs(values[found], vectors[:, rows], residuals[found], sure[found], tol, floor, operator.matvecs - before)
+    made = operator.matvecs - before
+    return Pairs(values[found], vectors[:, rows], residuals[found], sure[found], tol, floor, made, noise[found])
 
 
 def _unlike(look: Look, operator: Operator, vectors: torch.Tensor, seed: int) -> float:

@@ -54,15 +54,15 @@ def search(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: Bar
 def _nearly(look: Look) -> bool:
     """Whether the pairs are known well enough to ask what may be missing."""
     near = np.minimum(EARLY * look.target, np.maximum(look.target, EARLIEST * np.abs(look.theta)))
-    return bool((look.estimates <= np.maximum(near, look.krylov.floor)).all())
+    return bool(((look.estimates <= np.maximum(near, look.krylov.floor)) | look.stuck).all())
 
 
 def _finished(look: Look) -> bool:
-    """Whether every pair is met, and every one that will be called converged is sure."""
+    """Whether every pair is met, or cannot be, and every one that will be called converged is sure."""
     zero = np.abs(look.theta) <= ROUNDING * look.krylov.operator.eps * look.krylov.scale
     asked = (look.estimates <= look.target) & ~zero
     sure = look.sure
-    return bool(look.met.all() and sure[asked].all())
+    return bool((look.met | look.stuck).all() and sure[asked].all())
 
 
 def _restart(krylov: Krylov, look: Look) -> None:
