@@ -92,6 +92,26 @@ def test_ctrl_c_gives_what_has_converged_and_goes_on_later(tmp_path: Path) -> No
     assert np.array_equal(again.values, whole.values)
 
 
+@pytest.mark.parametrize(("which", "basis"), [("LA", None), ("LM", 12), ("BE", 9)])
+@pytest.mark.parametrize("warm", [False, True])
+def test_from_wherever_it_was_interrupted_the_same_values_follow(
+    which: str, basis: int | None, warm: bool, tmp_path: Path, always_saved: None
+) -> None:
+    values = torch.from_numpy(np.random.default_rng(0).standard_cauchy(120))
+    matrix, start = with_spectrum(values, dtype=torch.float64), torch.eye(120, 2, dtype=torch.float64)
+    options = {"which": which, "basis": basis, "tol": 1e-5, "start": start if warm else None}
+    whole = ls.eigsh(_Stopped(matrix, 0), 3, **options)
+    for at in range(5, whole.matvecs):
+        out = tmp_path / f"{at}.nc"
+        try:
+            ls.eigsh(_Stopped(matrix, at, "interrupt"), 3, out=out, **options)
+        except KeyboardInterrupt:
+            assert at < 8  # before there are three approximations
+        again = ls.eigsh(_Stopped(matrix, 0), 3, out=out, **options)
+        assert np.array_equal(again.values, whole.values), at
+        assert torch.equal(again.vectors, whole.vectors), at
+
+
 def test_another_operator_starts_anew(tmp_path: Path) -> None:
     out = tmp_path / "eig.nc"
     ls.eigsh(_Stopped(_matrix(), 70, "interrupt"), K, out=out, **OPTIONS)

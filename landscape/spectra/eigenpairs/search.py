@@ -35,13 +35,12 @@ def search(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: Bar
             shown = max(shown, done)
             if krylov.filled == operator.n or (_nearly(look) and _finished(look)):
                 return
-            if look.lacking:
+            if look.lacking or krylov.full:
                 if krylov.full:
                     _restart(krylov, look)
-                krylov.probe()
-                krylov.width = krylov.count - krylov.filled
-            elif krylov.full:
-                _restart(krylov, look)
+                if look.lacking:
+                    krylov.probe()
+                krylov.width = krylov.count - krylov.filled  # decided: who goes on from here does not look again
             elif not krylov.lazy and look.met.any():
                 krylov.turn(look.missing(), **({"short": 1.0} if look.met.all() else {}))
         sweep = operator.matvecs + operator.cost * (krylov.size // 2 if krylov.lazy else 1)
