@@ -12,17 +12,32 @@ from landscape.plots.sheets import Curve, Curves
 _BETWEEN = 8  # points looked at on each piece of a line
 _FEW = 400
 _LINE = 0.09  # the height of a line of words, as a share of the panel's
+_LETTER = 0.009  # the width of a letter
 
 
-def quiet_corner(panel: Curves) -> str:
-    """Return the corner of the panel with the fewest points in it."""
-    shown = cloud(panel)
+def quiet_corner(panel: Curves, across: float = 0.5, up: float = 0.3, *, sides: bool = False) -> str:
+    """Return the corner of the panel where a box of that size covers the fewest points, or the middle of its sides."""
+    shown = np.concatenate([cloud(panel), _marks(panel)])
     crowd = {}
-    for corner in ("top right", "top left", "bottom right", "bottom left"):
-        near_x = shown[:, 0] > 0.5 if "right" in corner else shown[:, 0] < 0.5
-        near_y = shown[:, 1] > 0.7 if "top" in corner else shown[:, 1] < 0.3
-        crowd[corner] = int((near_x & near_y).sum())
+    for height in ("top", "bottom", "middle") if sides else ("top", "bottom"):
+        low = {"top": 1 - up, "bottom": 0.0, "middle": (1 - up) / 2}[height]
+        for side in ("right", "left"):
+            near_x = shown[:, 0] > 1 - across if side == "right" else shown[:, 0] < across
+            near_y = (shown[:, 1] > low - 0.01) & (shown[:, 1] < low + up + 0.01)
+            crowd[f"{height} {side}"] = int((near_x & near_y).sum())
     return min(crowd, key=lambda corner: crowd[corner])
+
+
+def reach_of(panel: Curves) -> tuple[float, float] | None:
+    """Return how far the y axis may reach, so that single error bars far larger than the rest do not flatten it."""
+    values = np.concatenate([c.y[np.isfinite(c.y)] for c in panel.curves] or [np.array([])])
+    if len(values) < 2:
+        return None
+    bars = [c.high - c.low for c in panel.curves if c.interval == "bars" and c.low is not None and c.high is not None]
+    lengths = np.concatenate([bar[np.isfinite(bar)] for bar in bars] or [np.array([])])
+    reach = (values.max() - values.min()) or abs(values.max()) or 1.0
+    reach = 1.5 * max(reach, float(np.median(lengths)) if len(lengths) else 0.0)
+    return float(values.min() - reach), float(values.max() + reach)
 
 
 def quiet_spot(panel: Curves, value: float, length: float) -> tuple[float, str, str]:
@@ -31,7 +46,7 @@ def quiet_spot(panel: Curves, value: float, length: float) -> tuple[float, str, 
     The answer is a place along the width (0 to 1), what part of the words stands there ("left", "center" or
     "right"), and whether they stand "above" or "below" the line.
     """
-    shown = cloud(panel)
+    shown = np.concatenate([cloud(panel), _marks(panel)])
     height = float(_unit(panel.y, np.array([value]), _every(panel))[0])
     length = min(length, 1.0)
     spots = [(1.0, "right"), (0.0, "left")]
@@ -60,6 +75,21 @@ def cloud(panel: Curves) -> np.ndarray:
         parts.append(_along(_unit(panel.x, panel.path.x), _unit(panel.y, panel.path.y)))
     points = np.concatenate(parts)
     return points[np.isfinite(points).all(axis=1)]
+
+
+def _marks(panel: Curves) -> np.ndarray:
+    """Return points all along the upright references and the words at their upper ends."""
+    every = [c.x for c in panel.curves]
+    parts = [np.empty((0, 2))]
+    for reference in panel.references:
+        if reference.along == "x":
+            place = float(_unit(panel.x, np.array([reference.value]), every)[0])
+            up = np.linspace(0, 1, 4 * _BETWEEN)
+            parts.append(np.stack([np.full(len(up), place), up], axis=1))
+            words = place + _LETTER * np.arange(len(reference.text))
+            parts.append(np.stack([words, np.full(len(words), 1 - _LINE / 2)], axis=1))
+    points = np.concatenate(parts)
+    return points[np.isfinite(points).all(axis=1) & (points[:, 0] >= 0) & (points[:, 0] <= 1)]
 
 
 def _every(panel: Curves) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,20 +77,34 @@ def text(value: float) -> str:
         return str(value)
     if 1e-3 <= abs(value) < 1e5:
         return f"{float(f'{value:.4g}'):.10g}".replace("-", "−")
-    mantissa, exponent = f"{value:.2e}".split("e")
-    mantissa = mantissa.rstrip("0").rstrip(".")
-    power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    lead = {"1": "", "-1": "−"}.get(mantissa, mantissa.replace("-", "−") + "·")
-    return f"{lead}10{power}"
+    return typeset(f"{value:.3g}")
 
 
-def symlog_axis(label: str, threshold: float, low: float, high: float) -> Axis:
-    """Return a symlog axis from ``low`` to ``high`` with a small margin and its ticks named."""
+def typeset(numbers: str) -> str:
+    """Return ``numbers`` with minus signs, and with powers of ten as 2.5·10⁷ where Python writes 2.5e+07."""
+    return _POWER.sub(_power, numbers).replace("-", "−")
+
+
+_POWER = re.compile(r"(\d+(?:\.\d+)?)e([+-]\d+)")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _power(found: re.Match[str]) -> str:
+    lead, exponent = found.groups()
+    return f"{'' if lead == '1' else f'{lead}·'}10{str(int(exponent)).translate(_RAISED)}"
+
+
+def symlog_axis(label: str, threshold: float, low: float, high: float, inside: str = "") -> Axis:
+    """Return a symlog axis from ``low`` to ``high`` with a small margin and its ticks named.
+
+    A second line of its label says where it is linear; ``inside`` is what lies there, in words.
+    """
     scale = Symlog(threshold)
     start, end = scale.forward([low, high])
     margin = 0.04 * max(end - start, 1e-9)
     low, high = (float(v) for v in scale.inverse([start - margin, end + margin]))
-    return Axis(label, scale, (low, high), {float(v): text(float(v)) for v in scale.ticks(low, high)})
+    linear = f"linear within ±{text(float(f'{threshold:.2g}'))}{f' ({inside})' if inside else ''}, logarithmic beyond"
+    return Axis(f"{label}\n{linear}", scale, (low, high), {float(v): text(float(v)) for v in scale.ticks(low, high)})
 
 
 def is_wide(values: Any, decades: float = 1.0) -> bool:

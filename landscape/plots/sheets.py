@@ -37,8 +37,6 @@ class Curve:
     high: np.ndarray | None = None
     interval: str = "band"
     stems: bool = False
-    stairs: bool = False
-    fill: bool = False  # down to the bottom of the panel
     width: float = LINE
     opacity: float = 1.0
 
@@ -85,6 +83,7 @@ class Curves:
     title: str = ""
     note: str = ""
     remark: str = ""  # words in a free corner of the panel
+    legend: bool = True  # otherwise the labels stand at another panel, or are too many
 
 
 @dataclass(frozen=True)
@@ -151,6 +150,7 @@ class Plane:
     title: str = ""
     own_scale: bool = True  # whether it carries a colour bar of its own
     equal: bool = True  # whether a unit is as long in both directions
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -366,7 +366,7 @@ def test_density_integrates_to_one_and_shows_a_single_eigenvalue():
     sheet = density(result, "density").rows[0][0]
     stem, head = sheet.curves[1:]
     assert list(head.x) == [80.0]
-    assert head.y[0] == one_eigenvalue(result, grid, None) > sheet.y.limits[0]
+    assert head.y[0] == one_eigenvalue(result, axis, None) > sheet.y.limits[0]
     assert np.nanmax(stem.y) == head.y[0]
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from landscape.plots.scales import Axis, Symlog, log_ticks, symlog_axis, text
 from landscape.plots.sheets import Curve, Curves, Panel, Plane, Reference
-from landscape.plots.style import PALETTE, RAMPS
+from landscape.plots.style import LINE, PALETTE, RAMPS, THIN
 from landscape.plots.titles import shorten
-from landscape.plots.views.density import eigenvalue_axis
+from landscape.plots.views.density import FLOOR, eigenvalue_axis, one_eigenvalue, smoothed, stems
 from landscape.plots.views.series import in_order
 from landscape.results import Family, SpectralDensity
 
@@ -26,27 +26,21 @@ def densities(result: Family) -> list[Panel]:
     named: dict[str, SpectralDensity] = result.members
     axis = common_axis([eigenvalue_axis(member) for member in named.values()])
     grid = even_grid(axis)
-    heights = np.array([member.density(grid) for member in named.values()])
-    cells = np.gradient(grid)
-    floor = 1.0 / (max(m.n for m in named.values()) * float(cells.max())) / 3  # a single eigenvalue shows everywhere
-    top = max(3.0 * float(heights.max()), 10 * floor)
     colours = colours_of(result)
-    if len(named) > CURVES:
-        upper: Panel = _heat_map(result, axis, grid, heights, floor, top)
-    else:
-        upper = _curves(named, axis, grid, heights, colours, (floor, top))
+    few = len(named) <= CURVES
+    upper = _curves(named, axis, colours) if few else _heat_map(result, axis, grid)
     cumulative = Curves(
         axis,
         Axis("share of eigenvalues at or below λ", limits=(-0.03, 1.03)),
         [
-            Curve(grid, member.cdf(grid), shorten(name, 24) if len(named) <= CURVES else "", colour,
-                  width=1.6 if len(named) <= CURVES else 0.8)
+            Curve(grid, member.cdf(grid), shorten(name, 24), colour, width=LINE if few else THIN)
             for (name, member), colour in zip(named.items(), colours, strict=True)
         ],
         [Reference(0.0, along="x")],
         title="Cumulative",
-        note="" if len(named) <= CURVES else "from dark (first) to light (last)",
-    )  # fmt: skip
+        note="" if few else "from dark (first) to light (last)",
+        legend=False,
+    )
     return [upper, cumulative]
 
 
@@ -59,8 +53,7 @@ def common_axis(axes: list[Axis]) -> Axis:
     if not bent:
         return Axis(label, limits=(low, high))
     threshold = max(bent)
-    words = f"{label}\nlinear within ±{threshold:.2g}, logarithmic beyond"
-    return symlog_axis(words, threshold, min(low, -threshold), max(high, threshold))
+    return symlog_axis(label, threshold, min(low, -threshold), max(high, threshold))
 
 
 def even_grid(axis: Axis) -> np.ndarray:
@@ -80,40 +73,39 @@ def colours_of(result: Family) -> list[str]:
     return [ramp[round(i / max(count - 1, 1) * (len(ramp) - 4))] for i in range(count)]  # without the lightest
 
 
-def _curves(
-    named: dict[str, SpectralDensity],
-    axis: Axis,
-    grid: np.ndarray,
-    heights: np.ndarray,
-    colours: list[str],
-    limits: tuple[float, float],
-) -> Curves:
-    lowest = limits[0] / 10
-    curves, banded = [], False
-    for (name, member), height, colour in zip(named.items(), heights, colours, strict=True):
-        curve = Curve(grid, np.maximum(height, lowest), shorten(name, 24), colour)
-        low, high = member.bands(grid) if len(named) <= _BANDS else (np.array(np.nan), np.array(np.nan))
-        if np.isfinite(low).any():
-            curve, banded = replace(curve, low=np.maximum(low, lowest), high=np.maximum(high, lowest)), True
-        curves.append(curve)
+def _curves(named: dict[str, SpectralDensity], axis: Axis, colours: list[str]) -> Curves:
+    """Return what each member's own figure shows, in one panel."""
+    ones = [one_eigenvalue(member, axis, None) for member in named.values()]
+    floor, band = min(ones) / FLOOR, len(named) <= _BANDS
+    curves, alone = [], []
+    for (name, member), one, colour in zip(named.items(), ones, colours, strict=True):
+        curves.append(smoothed(member, axis, None, floor, colour, shorten(name, 24), band=band))
+        alone += stems(member, one, floor / 10, colour)
+    top = 3 * max(float(np.nanmax(curve.y)) for curve in [*curves, *alone])
+    notes = ["dots: resolved eigenvalues, 1/n each"] if alone else []
+    notes += ["95 % bands"] if any(curve.low is not None for curve in curves) else []
     return Curves(
         replace(axis, label=""),  # the panel below names the axis of both
-        Axis(_LABEL, "log", limits),
-        curves,
+        Axis(_LABEL, "log", (floor, top)),
+        [*curves, *alone],
         [Reference(0.0, along="x")],
         title="Smoothed",
-        note="95 % bands" if banded else "",
+        note=", ".join(notes),
     )
 
 
-def _heat_map(result: Family, axis: Axis, grid: np.ndarray, heights: np.ndarray, floor: float, top: float) -> Plane:
+def _heat_map(result: Family, axis: Axis, grid: np.ndarray) -> Plane:
     """Return one row a member, coloured by the logarithm of the density."""
+    heights = np.array([member.density(grid) for member in result.members.values()])
+    cells = np.gradient(grid)
+    floor = 1.0 / (max(m.n for m in result.members.values()) * float(cells.max())) / 3  # a single eigenvalue shows
+    top = max(3.0 * float(heights.max()), 10 * floor)
     places = axis.place(grid)
     if isinstance(axis.scale, Symlog):
         ticks = {float(axis.place(value)): words for value, words in axis.ticks.items()}
-        across = Axis(axis.label, limits=(float(places[0]), float(places[-1])), ticks=ticks)
+        across = Axis("", limits=(float(places[0]), float(places[-1])), ticks=ticks)
     else:
-        across = axis
+        across = replace(axis, label="")  # the panel below names the axis of both
     low, high = float(np.log10(floor)), float(np.log10(top))
     blank = np.zeros(heights.shape, bool)
     return Plane(

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from landscape.errors import InputError
-from landscape.plots.scales import Axis, Symlog, symlog_axis
+from landscape.plots.scales import Axis, Symlog, symlog_axis, text, typeset
 from landscape.plots.sheets import Curve, Curves, Panel, Reference, Sheet
 from landscape.plots.style import BLUE, GREEN, VERMILLION, check_size
 from landscape.plots.titles import heading
 from landscape.results import SpectralDensity
 
 BULK = 0.9  # the share of the eigenvalues that the linear part of the axis holds
+FLOOR = 5.0  # how far below the height of one eigenvalue the axis of densities begins, as a ratio
 _QUANTITIES = ("density", "cumulative", "counts")
 _CELLS = 3000
 _CHUNK = 4_000_000  # numbers held at once while the density is evaluated
@@ -48,7 +49,8 @@ def density(
     if quantity == "counts":
         panels.append(_counts(result, axis))
     probes = result.dataset.sizes["probe"]
-    what = f"Spectral density of {result.n:,} eigenvalues ({probes} probe{'s' if probes > 1 else ''})"
+    count = f"{result.n:,} eigenvalue{'s' if result.n > 1 else ''}"
+    what = f"Spectral density of {count} ({probes} probe{'s' if probes > 1 else ''})"
     return Sheet(*heading(result, what, title), [[p] for p in panels], check_size(size, (8.5, 3.2 * len(panels) + 0.8)))
 
 
@@ -63,8 +65,8 @@ def eigenvalue_axis(result: SpectralDensity) -> Axis:
     if largest == 0 or largest / threshold < 5:
         margin = 0.04 * (high - low) or 0.05 * max(largest, 1.0)
         return Axis(label, limits=(low - margin, high + margin))
-    note = f"linear within ±{threshold:.2g} (at least {BULK:.0%} of the eigenvalues), logarithmic beyond"
-    return symlog_axis(f"{label}\n{note}", threshold, min(low, -threshold), max(high, threshold))
+    inside = f"at least {100 * BULK:.0f} % of the eigenvalues"
+    return symlog_axis(label, threshold, min(low, -threshold), max(high, threshold), inside)
 
 
 def bulk_edge(result: SpectralDensity) -> float:
@@ -92,6 +94,22 @@ def node_grid(result: SpectralDensity, axis: Axis, width: float | None) -> np.nd
     return scale.inverse(places) if scale else places
 
 
+def smoothed(
+    result: SpectralDensity, axis: Axis, width: float | None, floor: float, colour: str, label: str = "", *, band: bool
+) -> Curve:
+    """Return the density; its band ends where the curve falls below the axis' ``floor``.
+
+    Further down, where no probe has seen anything, the band's upper limit is that of rounding, and level.
+    """
+    grid = node_grid(result, axis, width)
+    mean, low, high = _in_chunks(result, grid, width)
+    curve = Curve(grid, np.maximum(mean, floor / 10), label, colour)
+    if not band or np.isnan(low).all():
+        return curve
+    low, high = (np.where(mean >= floor, np.maximum(end, floor / 10), np.nan) for end in (low, high))
+    return replace(curve, low=low, high=high)
+
+
 def _in_chunks(result: SpectralDensity, grid: np.ndarray, width: float | None) -> tuple[np.ndarray, ...]:
     """Return mean, low and high of the density on ``grid`` without holding grid times nodes at once."""
     step = max(50, _CHUNK // result.nodes.size)
@@ -114,8 +132,9 @@ def _shares_in_chunks(result: SpectralDensity, grid: np.ndarray) -> tuple[np.nda
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def one_eigenvalue(result: SpectralDensity, grid: np.ndarray, width: float | None) -> float:
+def one_eigenvalue(result: SpectralDensity, axis: Axis, width: float | None) -> float:
     """Return the height of one single eigenvalue (mass 1/n) smoothed like most of the others."""
+    grid = node_grid(result, axis, width)
     if width is None:
         keep = result.weights > 0
         width = _typical(result.widths[keep], result.weights[keep], 0.5)
@@ -124,42 +143,34 @@ def one_eigenvalue(result: SpectralDensity, grid: np.ndarray, width: float | Non
 
 
 def _density(result: SpectralDensity, axis: Axis, width: float | None) -> Curves:
-    grid = node_grid(result, axis, width)
-    mean, low, high = _in_chunks(result, grid, width)
-    one = one_eigenvalue(result, grid, width)
-    floor = one / 5
-    top = max(float(mean.max()) * 3, one * 3 * result.atoms.multiplicities.max(initial=1))
-    band = not np.isnan(low).all()
-    curves = [
-        Curve(
-            grid,
-            np.maximum(mean, floor / 10),
-            colour=BLUE,
-            low=np.maximum(low, floor / 10) if band else None,
-            high=np.maximum(high, floor / 10) if band else None,
-        )
-    ]
+    one = one_eigenvalue(result, axis, width)
+    floor = one / FLOOR
+    curves = [smoothed(result, axis, width, floor, BLUE, band=True)]
+    top = 3 * max(float(curves[0].y.max()), one * result.atoms.multiplicities.max(initial=1))
+    band = curves[0].low is not None
     references = [Reference(0.0, along="x"), *_outlier_gap(result, axis)]
     if width is not None:
-        smoothing = f"width {width:.3g}"
+        smoothing = f"width {text(width)}"
         references.append(Reference(one, "height of one eigenvalue"))
     else:
         smoothing = f"each node's own width, {_range_of_widths(result)}"
-        curves += _stems(result, one, floor / 10)
+        curves += stems(result, one, floor / 10, VERMILLION, resolved(result))
+    note = smoothing + (", 95 % band" if band else "; one probe, no band")
     return Curves(
         axis,
         Axis("density (share per unit of λ)", "log", (floor, top)),
         curves,
         references,
         title="Smoothed",
-        note=f"{smoothing}" + (", 95 % band" if band else "; one probe, no band"),
+        note=note if result.atoms.count < result.n or width is not None else "all are resolved",
     )
 
 
 def _range_of_widths(result: SpectralDensity) -> str:
     """Return the smoothing widths of most of the mass, in words."""
     keep = result.weights > 0
-    low, high = (f"{_typical(result.widths[keep], result.weights[keep], share):.1g}" for share in (0.05, 0.95))
+    ends = (_typical(result.widths[keep], result.weights[keep], share) for share in (0.05, 0.95))
+    low, high = (typeset(f"{end:.1g}") for end in ends)
     return low if low == high else f"{low} to {high} for most of the mass"
 
 
@@ -170,7 +181,12 @@ def _typical(values: np.ndarray, weights: np.ndarray, share: float) -> float:
     return float(values[order][np.searchsorted(mass, share * mass[-1])])
 
 
-def _stems(result: SpectralDensity, one: float, bottom: float) -> list[Curve]:
+def resolved(result: SpectralDensity) -> str:
+    """Return how many eigenvalues stand alone, in words."""
+    return f"{result.atoms.count} resolved eigenvalue{'s' if result.atoms.count > 1 else ''}, 1/n each"
+
+
+def stems(result: SpectralDensity, one: float, bottom: float, colour: str, label: str = "") -> list[Curve]:
     """Return single eigenvalues as thin lines as high as one of them would be if it were smoothed."""
     atoms = result.atoms
     if not len(atoms):
@@ -178,10 +194,9 @@ def _stems(result: SpectralDensity, one: float, bottom: float) -> list[Curve]:
     heights = one * atoms.multiplicities
     gaps = np.full(len(atoms), np.nan)
     x, y = np.stack([atoms.values, atoms.values, gaps], 1), np.stack([np.full(len(atoms), bottom), heights, gaps], 1)
-    label = f"{atoms.count} resolved eigenvalue{'s' if atoms.count > 1 else ''}, 1/n each"
     return [
-        Curve(x.ravel(), y.ravel(), colour=VERMILLION, width=1.0, opacity=0.6),
-        Curve(atoms.values, heights, label, VERMILLION, line="", marker="circle"),
+        Curve(x.ravel(), y.ravel(), colour=colour, width=1.0, opacity=0.6),
+        Curve(atoms.values, heights, label, colour, line="", marker="circle"),
     ]
 
 
@@ -232,7 +247,7 @@ def _counts(result: SpectralDensity, axis: Axis) -> Curves:
     beyond = result.n * np.where(grid < 0, share, 1.0 - share)
     return Curves(
         axis,
-        Axis("number of eigenvalues further from 0 than λ", "log", (0.3, result.n * 1.5)),
+        Axis("eigenvalues further from 0 than λ", "log", (0.3, result.n * 1.5)),
         [Curve(grid, np.maximum(beyond, 1e-3), colour=GREEN)],
         [Reference(0.0, along="x"), Reference(1.0, "one eigenvalue")],
         title="Counted from the ends",

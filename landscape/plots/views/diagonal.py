@@ -22,9 +22,13 @@ def diagonal(
         raise InputError("top must be a positive number of parameters", got=top, fix="pass for example top=12")
     means = by_parameter(result, top)
     error = "exact" if result.relative_error == 0 else f"known to {result.relative_error:.2g} of its size"
-    what = f"Diagonal of {len(result.dataset['estimate']):,} entries, {error}"
+    what = f"Diagonal of {_entries(len(result.dataset['estimate']))}, {error}"
     height = max(4.2, 1.6 + 0.27 * len(means.names))
     return Sheet(*heading(result, what, title), [[ranked(result), means]], check_size(size, (11.0, height)))
+
+
+def _entries(count: int) -> str:
+    return f"{count:,} {'entry' if count == 1 else 'entries'}"
 
 
 def ranked(result: DiagonalResult) -> Curves:
@@ -38,7 +42,9 @@ def ranked(result: DiagonalResult) -> Curves:
         Axis("share of the entries that are smaller", limits=(0, 1)),
         Axis("entry (loss / parameter²)"),
         [
-            Curve(share, values[order], "entry, 95 % interval", BLUE, low=low[order], high=high[order], width=LINE),
+            Curve(share, values[order], "entry, 95 % interval", BLUE, low=low[order], high=high[order], width=LINE)
+            if len(order) > 1
+            else Curve(share, values, "entry, 95 % interval", BLUE, "", "circle", None, low, high, "bars"),
         ],
         [Reference(0.0)],
         title="Entries by size",
@@ -55,13 +61,14 @@ def by_parameter(result: DiagonalResult, top: int) -> Bars:
     mean, low, high = (sums[name].to_numpy()[keep] / counts[keep] for name in ("estimate", "low", "high"))
     order = np.argsort(-np.abs(mean), kind="stable")[:top]
     left = len(names) - len(order)
+    words = "Mean entry by parameter" + (", 95 % intervals" if (high > low).any() else "")
     return Bars(
         [shorten(names[i]) for i in order],
         mean[order],
         low[order],
         high[order],
         Axis("mean entry (loss / parameter²)"),
-        [f"{counts[keep][i]:,} entries" for i in order],
+        [_entries(counts[keep][i]) for i in order],
         references=[Reference(0.0, along="x")],
-        title="Mean entry by parameter, 95 % intervals" + (f" ({left} smaller not shown)" if left else ""),
+        title=words + (f" ({left} smaller not shown)" if left else ""),
     )

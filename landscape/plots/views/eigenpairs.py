@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from landscape.plots.scales import Axis, symlog_axis
+from landscape.plots.scales import Axis, symlog_axis, typeset
 from landscape.plots.sheets import Bars, Curve, Curves, Reference, Sheet
 from landscape.plots.style import BLUE, SKY, VERMILLION, check_size
 from landscape.plots.titles import heading
@@ -64,7 +64,7 @@ def _rows(values: np.ndarray, residuals: np.ndarray, good: np.ndarray, label: st
     """Return a few eigenvalues as bars with their numbers written out; those not converged in another colour."""
     texts = []
     for value, residual, sure in zip(values, residuals, good, strict=True):
-        words = f"{value:.4g}, residual {residual:.1g}".replace("-", "−")
+        words = typeset(f"{value:.4g}, residual {residual:.1g}")
         texts.append(words if sure else f"{words}, not converged")
     names = [f"λ{str(rank).translate(_BELOW)}" for rank in range(1, len(values) + 1)] if len(values) > 1 else ["λ"]
     low, high = (float(np.nan_to_num(end)) for end in (min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)))
@@ -90,9 +90,7 @@ def _value_axis(values: np.ndarray, residuals: np.ndarray, label: str) -> Axis:
     threshold = 10.0 ** np.floor(np.log10(max(sizes.min(), sizes.max() * 1e-8)))
     bars = np.where(np.isfinite(residuals), residuals, 0.0)
     low, high = float((values - bars)[finite].min()), float((values + bars)[finite].max())
-    return symlog_axis(
-        f"{label}\nlinear within ±{threshold:g}, logarithmic beyond", threshold, min(low, 0), max(high, 0)
-    )
+    return symlog_axis(label, threshold, min(low, 0), max(high, 0))
 
 
 def _rank_ticks(count: int) -> dict[float, str]:

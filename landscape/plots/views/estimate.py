@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from landscape.plots.scales import Axis, even_values
+from landscape.plots.scales import Axis, even_values, typeset
 from landscape.plots.sheets import Bars, Curve, Curves, Reference, Sheet
 from landscape.plots.style import BLUE, check_size
 from landscape.plots.titles import heading
@@ -14,16 +14,18 @@ from landscape.results.base import number
 
 
 def estimate(result: Estimate, *, title: str | None = None, size: tuple[float, float] | None = None) -> Sheet:
-    """Draw the number from the first probes with its 95 % interval; a number without probes as a dot."""
-    what = f"{result.name[0].upper()}{result.name[1:]}: {number(result.estimate, result.stderr)}"
+    """Draw the number from the first probes with its 95 % interval; from one probe, or none, in a row."""
+    words = typeset(number(result.estimate, result.stderr))
+    what = f"{result.name[0].upper()}{result.name[1:]}: {words}"
     values = result.dataset["running"].to_numpy()
     label = f"{result.name}, {result.dataset.attrs['definition']}"
-    if len(values) == 0:
-        low, high = result.interval()
+    if len(values) < 2:
+        low, high = (np.array([end]) for end in result.interval())
+        zero = [Reference(0.0, along="x")]
         panel: Bars | Curves = Bars(
-            [result.method], np.array([result.estimate]), np.array([low]), np.array([high]), Axis(label), dots=True
+            [result.method], np.array([result.estimate]), low, high, Axis(label), [words], references=zero
         )
-        return Sheet(*heading(result, what, title), [[panel]], check_size(size, (7.0, 2.4)))
+        return Sheet(*heading(result, what, title), [[panel]], check_size(size, (7.0, 1.9)))
     counts = np.arange(1, len(values) + 1)
     half = stats.t.ppf(0.975, np.maximum(1, counts - 1)) * result.dataset["running_stderr"].to_numpy()
     band = (values - half, values + half)

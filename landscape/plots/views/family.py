@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from landscape.plots.scales import Axis, is_wide, symlog_axis
+from landscape.plots.scales import Axis, is_wide, symlog_axis, typeset
 from landscape.plots.sheets import Bars, Curve, Curves, Panel, Reference, Sheet, Table
 from landscape.plots.style import PALETTE, SKY, VERMILLION, check_size
 from landscape.plots.titles import heading, shorten
 from landscape.plots.views.densities import densities
 from landscape.plots.views.series import in_order
-from landscape.results import Family
+from landscape.plots.views.trace import label_of
+from landscape.results import Family, TraceResult
 from landscape.results.base import number
 
 ROWS = 45  # more than that are points over the members' numbers
@@ -74,10 +75,11 @@ def eigenvalues(members: list[Any]) -> Numbers:
         count = len(m.values)
         values[i, :count], residuals[i, :count], good[i, :count] = m.values, m.residuals, m.converged
         for j, (value, sure) in enumerate(zip(m.values, m.converged, strict=True)):
-            texts[i][j] = f"{value:.4g}{'' if sure else ', not converged'}".replace("-", "−")
+            texts[i][j] = typeset(f"{value:.4g}") + ("" if sure else ", not converged")
     units = str(members[0].dataset["values"].attrs.get("units", ""))
-    return Numbers(values, values - residuals, values + residuals, good, texts,
-                   f"eigenvalue λ ({units})" if units else "eigenvalue λ", "bars: residual |Av − λv|")  # fmt: skip
+    label = f"eigenvalue λ ({units})" if units else "eigenvalue λ"
+    note = "error bars: residual |Av − λv|"
+    return Numbers(values, values - residuals, values + residuals, good, texts, label, note)
 
 
 def estimates(members: list[Any]) -> Numbers:
@@ -85,9 +87,11 @@ def estimates(members: list[Any]) -> Numbers:
     values = np.array([[m.estimate] for m in members], float)
     ends = np.array([m.interval() for m in members], float)
     good = np.array([[m.ok] for m in members])
-    texts = [[number(m.estimate, m.stderr).replace("-", "−") + ("" if m.ok else f", {m.status}")] for m in members]
-    label = next(iter(members[0].summary()), members[0].kind)
-    return Numbers(values, ends[:, :1], ends[:, 1:], good, texts, label, "95 % intervals")
+    texts = [[typeset(number(m.estimate, m.stderr)) + ("" if m.ok else f", {m.status}")] for m in members]
+    first = members[0]
+    label = label_of(first) if isinstance(first, TraceResult) else next(iter(first.summary()), first.kind)
+    sure = "95 % intervals" if np.isfinite(ends).any() else "no error bars"
+    return Numbers(values, ends[:, :1], ends[:, 1:], good, texts, label, sure)
 
 
 def numbers_of(result: Family, found: Numbers) -> Panel:
@@ -144,21 +148,18 @@ def _points(result: Family, found: Numbers) -> Curves:
 def _axis(label: str, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, room: bool = False) -> Axis:
     """Return an axis for values that may span decades, of one sign or both; ``room`` leaves space for words."""
     finite = values[np.isfinite(values)]
-    if is_wide(finite) and not np.nanmin(low) <= 0:
-        top = float(np.nanmax(np.fmax(high, finite.max())))
-        return Axis(
-            label,
-            "log",
-            (float(np.nanmin(np.fmin(low, finite.min()))) / 2, top * (3 * (top / finite.min()) ** 0.35 if room else 2)),
-        )
+    if not len(finite):
+        return Axis(label)
+    bottom, top = float(np.nanmin(np.fmin(low, finite.min()))), float(np.nanmax(np.fmax(high, finite.max())))
+    if is_wide(finite) and bottom > 0:
+        margin = max(2.0, (top / bottom) ** 0.03)
+        return Axis(label, "log", (bottom / margin, top * (3 * (top / finite.min()) ** 0.35 if room else margin)))
     sizes = np.abs(finite[finite != 0])
     if len(sizes) and (is_wide(finite) or sizes.max() / sizes.min() >= 100):
         threshold = 10.0 ** np.floor(np.log10(max(sizes.min(), sizes.max() * 1e-6)))
-        ends = [float(np.nanmin(np.fmin(low, finite.min()))), float(np.nanmax(np.fmax(high, finite.max())))]
-        words = f"{label}\nlinear within ±{threshold:g}, logarithmic beyond"
-        return symlog_axis(words, threshold, min(ends[0], 0.0), max(ends[1], 0.0) * (4 if room else 1))
-    if not room or not len(finite):
+        return symlog_axis(label, threshold, min(bottom, 0.0), max(top, 0.0) * (4 if room else 1))
+    if not room:
         return Axis(label)
-    bottom, top = min(0.0, float(np.nanmin(low))), max(0.0, float(np.nanmax(high)))
+    bottom, top = min(0.0, bottom), max(0.0, top)
     span = (top - bottom) or 1.0
     return Axis(label, limits=(bottom - 0.05 * span, top + 0.4 * span))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from landscape.plots.scales import Axis
-from landscape.plots.sheets import Bars, Matrix, Sheet
+from landscape.plots.scales import Axis, even_values, text, typeset
+from landscape.plots.sheets import Bars, Matrix, Reference, Sheet
 from landscape.plots.style import SKY, check_size
 from landscape.plots.titles import heading
 from landscape.plots.views.family import below, eigenvalues, numbers_of, plural
@@ -51,11 +51,12 @@ def _within(result: LayerCurvature) -> Bars:
     low, high = result.missed_interval()
     shares = np.concatenate([[1 - result.missed], result.top_within])
     nothing = np.full(len(result.top_within), np.nan)
-    texts = [number(1 - result.missed, result.missed_stderr)] + [
-        f"{share:.1%} of {value:.4g}".replace("-", "−")
+    texts = [typeset(number(1 - result.missed, result.missed_stderr))] + [
+        typeset(f"{share:.1%} of {value:.4g}")
         for share, value in zip(result.top_within, result.top_values, strict=True)
     ]
-    bottom = min(0.0, float(np.nanmin(shares, initial=0.0)))
+    bottom, top = float(np.nanmin(shares, initial=0.0)), float(np.nanmax(shares, initial=1.0))
+    marks = even_values(bottom, top, 5)
     return Bars(
         ["all of |A|²", *[f"λ{below(i + 1)} of the whole" for i in range(len(result.top_within))]],
         shares,
@@ -63,10 +64,11 @@ def _within(result: LayerCurvature) -> Bars:
         np.concatenate([[1 - low], nothing]),
         Axis(
             "share",
-            limits=(bottom, 1.02 + 0.4 * (1 - bottom)),
-            ticks={v: f"{v:g}" for v in (0.0, 0.25, 0.5, 0.75, 1.0)},
+            limits=(1.02 * bottom, 1.02 * top + 0.4 * (top - bottom)),
+            ticks={float(v): text(float(v)) for v in marks if bottom <= v <= top},
         ),
         texts,
         colours=[SKY] * len(shares),
+        references=[Reference(0.0, along="x")],
         title=f"How much lies within {plural(result.by, 2)} (95 % interval)",
     )

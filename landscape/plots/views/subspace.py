@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from landscape.plots.scales import Axis, text
+from landscape.plots.scales import Axis, text, typeset
 from landscape.plots.sheets import Bars, Curve, Curves, Matrix, Panel, Reference, Sheet
 from landscape.plots.style import BLUE, GREEN, MUTED, PALETTE, check_size
 from landscape.plots.titles import heading, shorten
+from landscape.plots.views.estimate import whole_numbers
 from landscape.plots.views.series import in_order
 from landscape.results import SubspaceResult
 
@@ -24,13 +25,14 @@ def subspace(result: SubspaceResult, *, title: str | None = None, size: tuple[fl
         panels, what = [_angles(result)], f"Overlap {text(float(result.overlap))} of two subspaces of {dims}"
     else:
         panels, what = _overlaps(result), f"Overlap of subspaces of {dims}"
-    default = (5.6 * len(panels) + 1.0, 4.6)
+    rows = len(panels[0].names) if isinstance(panels[0], Bars) else 10
+    default = (5.6 * len(panels) + 1.0, 1.9 + 0.27 * rows)
     return Sheet(*heading(result, what, title), [[*panels]], check_size(size, default))
 
 
 def _by_chance(result: SubspaceResult) -> str:
-    low, high = result.chance()
-    return f"chance: {text(result.baseline)} ({text(low)} to {text(high)})"
+    mean, low, high = (typeset(f"{share:.2g}") for share in (result.baseline, *result.chance()))
+    return f"chance: {mean} ({low} to {high})"
 
 
 def _angles(result: SubspaceResult) -> Panel:
@@ -42,8 +44,8 @@ def _angles(result: SubspaceResult) -> Panel:
         cosines**2,
         nothing,
         nothing,
-        Axis(f"squared cosine of each principal angle\n{_by_chance(result)}", limits=(0.0, 1.02)),
-        references=[Reference(float(result.overlap), "overlap", along="x")],
+        Axis(f"squared cosine; the line is their mean, the overlap\n{_by_chance(result)}", limits=(0.0, 1.02)),
+        references=[Reference(float(result.overlap), along="x")],
         title="Principal angles",
     )
 
@@ -84,7 +86,7 @@ def _overlaps(result: SubspaceResult) -> list[Panel | None]:
 
 def _some(names: list[str]) -> list[str]:
     """Return as many of the names as can be read, evenly, and blanks."""
-    stride = int(np.ceil(len(names) / 2 / _MOST_NUMBERS))
+    stride = int(np.ceil(len(names) / _MOST_NUMBERS))
     return [name if i % stride == 0 else "" for i, name in enumerate(names)]
 
 
@@ -106,9 +108,10 @@ def _shares(result: SubspaceResult) -> list[Panel | None]:
         Curve(places, cumulative[i], shorten(names[i], 20), PALETTE[j % len(PALETTE)], marker=marker)
         for j, i in enumerate(chosen)
     ]
-    curves.append(Curve(places, places / result.n, "chance", MUTED, line="dash"))
+    alone = "circle" if result.k == 1 else ""
+    curves.append(Curve(places, places / result.n, "chance", MUTED, line="dash", marker=alone))
     inside = Curves(
-        Axis("number of directions", limits=(0.6, result.k + 0.4)),
+        Axis("number of directions", limits=(0.6, result.k + 0.4), ticks=whole_numbers(result.k)),
         _share_axis("share of |g|² inside them", cumulative),
         curves,
         title="Inside the first directions",

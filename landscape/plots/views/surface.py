@@ -154,7 +154,8 @@ def plane_of(
         centre=path is None or not _ends_at_centre(path),
     )
     wide = aspect(shown)
-    return replace(shown, equal=1 / _WIDEST <= wide <= _WIDEST)
+    equal = 1 / _WIDEST <= wide <= _WIDEST
+    return replace(shown, equal=equal, note="" if equal else "the axes have scales of their own")
 
 
 def aspect(plane: Plane) -> float:

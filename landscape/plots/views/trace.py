@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats
 
 from landscape.errors import InputError
-from landscape.plots.scales import Axis
-from landscape.plots.sheets import Bars, Curve, Curves, Reference, Sheet
+from landscape.plots.scales import Axis, typeset
+from landscape.plots.sheets import Bars, Curve, Curves, Panel, Reference, Sheet
 from landscape.plots.style import BLUE, MUTED, check_size
 from landscape.plots.titles import heading, shorten
 from landscape.plots.views.estimate import settled_range, whole_numbers
@@ -18,21 +18,20 @@ from landscape.results.base import number
 def trace(
     result: TraceResult, *, top: int = 12, title: str | None = None, size: tuple[float, float] | None = None
 ) -> Sheet:
-    """Draw the running mean with its 95 % interval, and the ``top`` parameters by share of the trace."""
+    """Draw the running mean of several probes with its interval, and the ``top`` parameters by share of the trace."""
     if not isinstance(top, int) or top < 1:
         raise InputError("top must be a positive number of parameters", got=top, fix="pass for example top=12")
-    what = f"Trace: {number(result.estimate, result.stderr)}"
+    what = f"Trace: {typeset(number(result.estimate, result.stderr))}"
     by_parameter = shares(result, top)
     height = max(4.2, 1.6 + 0.27 * len(by_parameter.names))
-    return Sheet(*heading(result, what, title), [[running(result), by_parameter]], check_size(size, (11.0, height)))
+    settles: list[Panel | None] = [running(result)] if result.dataset.sizes["probe"] > 1 else []
+    default = (5.5 * (1 + len(settles)) + (0.0 if settles else 1.5), height)
+    return Sheet(*heading(result, what, title), [[*settles, by_parameter]], check_size(size, default))
 
 
-def running(result: TraceResult) -> Curves | Bars:
-    """Return the estimate from the first k probes, for every k; the known part, where there are no probes."""
+def running(result: TraceResult) -> Curves:
+    """Return the estimate from the first k probes, for every k."""
     samples = result.known + result.dataset["samples"].to_numpy()
-    if len(samples) == 0:
-        values = np.array([result.estimate])
-        return Bars(["exact"], values, values, values, Axis(_label(result)), title="Computed, not estimated")
     counts = np.arange(1, len(samples) + 1)
     means = np.cumsum(samples) / counts
     spread = np.full(len(samples), np.nan)
@@ -43,7 +42,7 @@ def running(result: TraceResult) -> Curves | Bars:
     half = stats.t.ppf(0.975, np.maximum(1, counts - 1)) * spread
     return Curves(
         Axis("number of probes", limits=(0.5, len(samples) + 0.5), ticks=whole_numbers(len(samples))),
-        Axis(_label(result), limits=settled_range(samples, means - half, means + half)),
+        Axis(label_of(result), limits=settled_range(samples, means - half, means + half)),
         [
             Curve(counts, samples, "one probe", MUTED, line="", marker="circle", opacity=0.5),
             Curve(counts, means, "mean so far, 95 % interval", BLUE, low=means - half, high=means + half),
@@ -53,7 +52,8 @@ def running(result: TraceResult) -> Curves | Bars:
     )
 
 
-def _label(result: TraceResult) -> str:
+def label_of(result: TraceResult) -> str:
+    """Return the name of what was estimated, with its unit."""
     function = str(result.dataset.attrs["function"])
     return "trace (loss / parameter²)" if function == "identity" else f"trace of {function}"
 
@@ -77,8 +77,8 @@ def shares(result: TraceResult, top: int) -> Bars:
         means,
         low,
         high,
-        Axis(f"contribution to the {_label(result)}"),
+        Axis(f"contribution to the {label_of(result)}"),
         texts,
         references=[Reference(0.0, along="x")],
-        title="By parameter, 95 % intervals",
+        title="By parameter, 95 % intervals" if (high > low).any() else "By parameter",
     )

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from landscape.plots import style
-from landscape.plots.placement import quiet_corner, quiet_spot
+from landscape.plots.placement import quiet_corner, quiet_spot, reach_of
 from landscape.plots.scales import Axis
 from landscape.plots.sheets import Bars, Curve, Curves, Path, Reference, Table
 from landscape.plots.with_matplotlib.look import (
     dress,
-    finish_log,
+    finish_ticks,
     head,
     inches_across,
     length_of,
@@ -24,6 +24,7 @@ from landscape.plots.with_matplotlib.look import (
 )
 
 _MARKERS = {"": "", "circle": "o", "cross": "x", "diamond": "D"}
+_EDGE = 4  # points from a table's edge to its names, which so stand below the figure's title
 
 
 def curves(axes: Axes, panel: Curves) -> None:
@@ -45,8 +46,8 @@ def curves(axes: Axes, panel: Curves) -> None:
         refer(axes, reference, *quiet_spot(panel, reference.value, length))
     if panel.y.limits is None:
         _room_for_points(axes, panel)
-    finish_log(axes)
-    if panel.path is not None or any(curve.label for curve in panel.curves):
+    finish_ticks(axes)
+    if panel.path is not None or (panel.legend and any(curve.label for curve in panel.curves)):
         legend(axes)
     if panel.remark:
         up, across = quiet_corner(panel).split()
@@ -88,7 +89,7 @@ def _curve(axes: Axes, curve: Curve) -> None:
     if curve.line:
         axes.plot(
             curve.x, curve.y, style.DASHES[curve.line], linewidth=curve.width, label=label, **common,
-            drawstyle="steps-post" if curve.stairs else "default", solid_joinstyle="round",
+            solid_joinstyle="round",
         )  # fmt: skip
         label = "_nolegend_"
     if curve.marker:
@@ -158,12 +159,10 @@ def dress_bar(bar: Any, label: str) -> None:
 
 def _room_for_points(axes: Axes, panel: Curves) -> None:
     """Keep error bars far larger than the values from flattening them."""
-    values = np.concatenate([c.y[np.isfinite(c.y)] for c in panel.curves] or [np.array([])])
-    if len(values) < 2 or axes.get_yscale() != "linear":
-        return
-    low, high = axes.get_ylim()
-    reach = (values.max() - values.min()) or abs(values.max()) or 1.0
-    axes.set_ylim(max(low, values.min() - 1.5 * reach), min(high, values.max() + 1.5 * reach))
+    reach = reach_of(panel)
+    if reach is not None and axes.get_yscale() == "linear":
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, reach[0]), min(high, reach[1]))
 
 
 def bars(axes: Axes, panel: Bars) -> None:
@@ -185,12 +184,12 @@ def bars(axes: Axes, panel: Bars) -> None:
         ends = np.fmax(np.fmax(panel.values, np.where(keep, panel.high, -np.inf)), 0.0)
         for row, end, words in zip(rows, ends, panel.texts, strict=True):
             axes.annotate(
-                plain(words), (end, row), (4, 0), textcoords="offset points", va="center", fontsize=style.SMALL,
-                color=style.INK,
+                plain(words), (end, row), (7 if panel.dots else 4, 0), textcoords="offset points", va="center",
+                fontsize=style.SMALL, color=style.INK,
             )  # fmt: skip
         if panel.axis.limits is None:
             axes.margins(x=0.12)
-    finish_log(axes)
+    finish_ticks(axes)
     head(axes, panel.title)
 
 
@@ -203,9 +202,9 @@ def table(axes: Axes, panel: Table) -> None:
     for line in panel.lines:
         drop -= 19 * panel.pitch * line.above
         bold: dict[str, Any] = {"fontweight": "bold"} if panel.letters else {}
-        axes.annotate(plain(line.name), (0, 1), (0, drop), fontsize=style.LABEL, color=line.colour, **bold, **look)
-        where = ((0, 1), (72 * panel.beside, drop)) if panel.letters else ((1, 1), (0, drop))
+        axes.annotate(plain(line.name), (0, 1), (_EDGE, drop), fontsize=style.LABEL, color=line.colour, **bold, **look)
+        where = ((0, 1), (_EDGE + 72 * panel.beside, drop)) if panel.letters else ((1, 1), (0, drop))
         side = "left" if panel.letters else "right"
         axes.annotate(plain(line.text), *where, fontsize=style.LABEL, color=style.INK, ha=side, **look)
         drop -= 19 * panel.pitch
-    axes.annotate(plain(panel.note), (0, 1), (0, drop), fontsize=style.SMALL, color=style.MUTED, **look)
+    axes.annotate(plain(panel.note), (0, 1), (_EDGE, drop), fontsize=style.SMALL, color=style.MUTED, **look)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from landscape.plots import style
 from landscape.plots.scales import Axis, Symlog
@@ -86,13 +86,20 @@ def set_axis(axes: Axes, which: str, axis: Axis) -> None:
         inner.set_minor_locator(NullLocator())
 
 
-def finish_log(axes: Axes) -> None:
-    """Name 1, 2 and 5 along a logarithmic axis that holds few powers of ten, and only those where it holds more."""
+def finish_ticks(axes: Axes) -> None:
+    """Name 1, 2 and 5 along a logarithmic axis that holds few powers of ten, and only those where it holds more.
+
+    Along a linear axis of very large or small values each has its power of ten.
+    """
     for which in ("x", "y"):
         inner = getattr(axes, f"{which}axis")
+        low, high = getattr(axes, f"get_{which}lim")()
+        size = max(abs(low), abs(high))
+        if inner.get_scale() == "linear" and not 1e-3 <= size < 1e5 and abs(high - low) > 0.1 * size:
+            inner.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            inner.set_major_formatter(FuncFormatter(lambda value, _: as_text(value)))
         if inner.get_scale() != "log":
             continue
-        low, high = getattr(axes, f"get_{which}lim")()
         decades = np.log10(high / low)
         marks = (1.0, 2.0, 5.0) if decades < 1.7 else (1.0, 3.0) if decades < 2.5 else (1.0,)
         inner.set_major_locator(LogLocator(subs=marks, numticks=9))

@@ -76,9 +76,7 @@ def plane(axes: Axes, panel: Plane) -> None:
         where = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "bbox_transform": above, "borderaxespad": 0.0}
         look = {"handletextpad": 0.4, "columnspacing": 1.2}
         legend(axes, handles=[*found, *handles], ncols=5 if panel.own_scale else 2, **where, **look)
-    head(axes, panel.title)
-    if not panel.equal:
-        head(axes, "", "the axes have scales of their own")
+    head(axes, panel.title, panel.note)
 
 
 def _contours(axes: Axes, panel: Plane, shown: Any) -> None:
@@ -191,10 +189,7 @@ def matrix(axes: Axes, panel: Matrix) -> None:
     if panel.axis:
         axes.set_xlabel(plain(panel.axis), fontsize=style.LABEL, color=style.INK)
         axes.set_ylabel(plain(panel.axis), fontsize=style.LABEL, color=style.INK)
-    if panel.compact:
-        axes.set_anchor("W")
-        bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.05, 0.0, 0.06, 1.0)))
-    else:
-        bar = axes.figure.colorbar(image, ax=axes, pad=0.03, fraction=0.05, aspect=25)
-    dress_bar(bar, panel.label)
+    axes.set_anchor("W" if panel.compact else "N")
+    beside = (1.05, 0.0, 0.06, 1.0) if panel.compact else (1.04, 0.0, 0.04, 1.0)
+    dress_bar(axes.figure.colorbar(image, cax=axes.inset_axes(beside)), panel.label)
     head(axes, panel.title, panel.note)

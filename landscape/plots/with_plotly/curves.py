@@ -1,4 +1,4 @@
-"""Curves, bars and tables."""
+"""Curves, reference lines and paths."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from landscape.plots import style
-from landscape.plots.placement import quiet_corner, quiet_spot
+from landscape.plots.placement import quiet_corner, quiet_spot, reach_of
 from landscape.plots.scales import Axis
-from landscape.plots.sheets import Bars, Curve, Curves, Path, Reference, Table
+from landscape.plots.sheets import Curve, Curves, Path, Reference
 from landscape.plots.with_plotly.look import (
-    LABEL,
     SMALL,
     Place,
     colour_bar,
@@ -21,6 +20,7 @@ from landscape.plots.with_plotly.look import (
     is_symlog,
     length_of,
     pixels_across,
+    pixels_up,
     plain,
     ramp,
     set_axis,
@@ -39,8 +39,8 @@ def curves(figure: go.Figure, place: Place, panel: Curves) -> None:
             type="rect", xref=place.x, yref=f"{place.y} domain", x0=span.low, x1=span.high, y0=0, y1=1,
             fillcolor=span.colour, opacity=0.5, line_width=0, layer="below",
         )  # fmt: skip
-    named = panel.path is not None or any(curve.label for curve in panel.curves)
-    legend = give_legend(figure, place, quiet_corner(panel)) if named else "legend"
+    _settle(figure, place, panel)
+    legend = _legend(figure, place, panel)
     for curve in panel.curves:
         _curve(figure, place, panel, curve, legend)
     if panel.path is not None:
@@ -59,6 +59,33 @@ def curves(figure: go.Figure, place: Place, panel: Curves) -> None:
     head(figure, place, panel.title, panel.note)
 
 
+def _legend(figure: go.Figure, place: Place, panel: Curves) -> str:
+    """Add a legend where it covers least, if the panel has names; return the name by which traces join it."""
+    names = [curve.label for curve in panel.curves if curve.label] if panel.legend else []
+    if panel.path is not None:
+        names += [f"start (step {panel.path.steps[0]})", f"end (step {panel.path.steps[-1]})"]
+    if not names:
+        return "legend"
+    across = (46 + max(length_of(name, SMALL) for name in names)) / pixels_across(figure, place)
+    up = (10 + 19 * len(names)) / pixels_up(figure, place)
+    return give_legend(figure, place, quiet_corner(panel, across, up, sides=True))
+
+
+def _settle(figure: go.Figure, place: Place, panel: Curves) -> None:
+    """Keep error bars far larger than the values from flattening them."""
+    reach = reach_of(panel)
+    ends = [end for c in panel.curves if c.interval == "bars" for end in (c.low, c.high) if end is not None]
+    if panel.y.limits is not None or panel.y.scale != "linear" or reach is None or not ends:
+        return
+    zero = [np.zeros(1)] if any(c.stems for c in panel.curves) else []
+    every = np.concatenate([*zero, *ends, *(c.y for c in panel.curves)])
+    every = every[np.isfinite(every)]
+    low, high = max(float(every.min()), reach[0]), min(float(every.max()), reach[1])
+    if low > every.min() or high < every.max():
+        margin = 0.05 * (high - low)
+        figure.layout[place.axis("y")]["range"] = [low - margin, high + margin]
+
+
 def _curve(figure: go.Figure, place: Place, panel: Curves, curve: Curve, legend: str) -> None:
     x, y = panel.x.place(curve.x), panel.y.place(curve.y)
     on = {"xaxis": place.x, "yaxis": place.y, "legend": legend}
@@ -72,11 +99,10 @@ def _curve(figure: go.Figure, place: Place, panel: Curves, curve: Curve, legend:
     if curve.low is not None and curve.high is not None:
         low, high = panel.y.place(curve.low), panel.y.place(curve.high)
         if curve.interval == "band":
-            keep = np.isfinite(low) & np.isfinite(high)
+            around_x, around_y = _outline(x, low, high)
             bare = {"mode": "lines", "line": {"width": 0, "color": curve.colour}, **quiet}
-            figure.add_trace(go.Scatter(x=x[keep], y=low[keep], **bare))
             shade = _faint(curve.colour, 0.22)
-            figure.add_trace(go.Scatter(x=x[keep], y=high[keep], fill="tonexty", fillcolor=shade, **bare))
+            figure.add_trace(go.Scatter(x=around_x, y=around_y, fill="toself", fillcolor=shade, **bare))
         else:
             errors = {
                 "type": "data", "symmetric": False, "array": np.nan_to_num(high - y),
@@ -92,22 +118,34 @@ def _curve(figure: go.Figure, place: Place, panel: Curves, curve: Curve, legend:
         marker["line"] = {"width": 1.3, "color": curve.colour}
     figure.add_trace(
         go.Scatter(
-            x=x, y=y, mode=mode, name=plain(curve.label), showlegend=bool(curve.label), opacity=curve.opacity,
+            x=x, y=y, mode=mode, name=plain(curve.label), showlegend=bool(curve.label) and panel.legend,
+            opacity=curve.opacity,
             line={"color": curve.colour, "width": curve.width * 1.25, "dash": _dash(curve.line)}, marker=marker,
             error_y=errors, **_hover(panel, curve), **on,
         )
     )  # fmt: skip
 
 
+def _outline(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outline of a band: one closed piece, and a gap, for each stretch where it is finite."""
+    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    pieces = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1) if len(known) else []
+    gap = np.array([np.nan])
+    around_x = [part for piece in pieces for part in (x[piece], x[piece[::-1]], gap)]
+    around_y = [part for piece in pieces for part in (low[piece], high[piece[::-1]], gap)]
+    return np.concatenate([gap, *around_x])[1:], np.concatenate([gap, *around_y])[1:]
+
+
 def _hover(panel: Curves, curve: Curve) -> dict[str, Any]:
     """Show true values where the axis holds places, with the label of the y axis in one line."""
+    whose = f"<extra>{plain(curve.label)}</extra>"
     name = plain(panel.y.label.split("\n")[0])
     across = plain(panel.x.label.split("\n")[0])
     if is_symlog(panel.x) or is_symlog(panel.y):
         true = np.stack([curve.x, curve.y], axis=1)
-        form = f"{across}: %{{customdata[0]:.5g}}<br>{name}: %{{customdata[1]:.5g}}<extra></extra>"
+        form = f"{across}: %{{customdata[0]:.5g}}<br>{name}: %{{customdata[1]:.5g}}{whose}"
         return {"customdata": true, "hovertemplate": form}
-    return {"hovertemplate": f"{across}: %{{x}}<br>{name}: %{{y:.5g}}<extra></extra>"}
+    return {"hovertemplate": f"{across}: %{{x}}<br>{name}: %{{y:.5g}}{whose}"}
 
 
 def _dash(line: str) -> str:
@@ -177,70 +215,3 @@ def path(figure: go.Figure, place: Place, shown: Path, legend: str, *, bar: bool
                 hoverinfo="name", **on,
             )
         )  # fmt: skip
-
-
-def bars(figure: go.Figure, place: Place, panel: Bars) -> None:
-    """Paint named values, one a row."""
-    rows = np.arange(len(panel.names))
-    set_axis(figure, place, "x", panel.axis, panel.values)
-    names = {float(row): name for row, name in enumerate(panel.names)}
-    set_axis(figure, place, "y", Axis(limits=(len(rows) - 0.4, -0.6), ticks=names))
-    values, low, high = (panel.axis.place(part) for part in (panel.values, panel.low, panel.high))
-    known = np.isfinite(low) & np.isfinite(high)
-    errors = {
-        "type": "data", "symmetric": False, "array": np.where(known, high - values, 0.0),
-        "arrayminus": np.where(known, values - low, 0.0), "thickness": 1.3, "width": 0,
-        "visible": bool(known.any()), "color": style.MUTED,
-    }  # fmt: skip
-    common: dict[str, Any] = {
-        "x": values, "y": rows, "error_x": errors, "showlegend": False, "xaxis": place.x, "yaxis": place.y,
-        "customdata": [f"{plain(name)}: {value:.5g}" for name, value in zip(panel.names, panel.values, strict=True)],
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }  # fmt: skip
-    if panel.dots:
-        figure.add_trace(go.Scatter(mode="markers", marker={"color": panel.colours or style.BLUE, "size": 8}, **common))
-    else:
-        figure.add_trace(
-            go.Bar(
-                orientation="h",
-                marker={"color": panel.colours or style.SKY, "line": {"width": 0}},
-                width=0.62,
-                **common,
-            )
-        )
-    for reference in panel.references:
-        refer(figure, place, reference, panel.axis)
-    if panel.texts:
-        ends = np.fmax(np.fmax(values, np.where(known, high, -np.inf)), 0.0)
-        words = [f" {plain(text)}" for text in panel.texts]
-        figure.add_trace(
-            go.Scatter(
-                x=ends, y=rows, mode="text", text=words, textposition="middle right", textfont={"size": SMALL},
-                showlegend=False, hoverinfo="skip", cliponaxis=False, xaxis=place.x, yaxis=place.y,
-            )
-        )  # fmt: skip
-    head(figure, place, panel.title, "")
-
-
-def table(figure: go.Figure, place: Place, panel: Table) -> None:
-    """Paint rows of names and texts."""
-    for which in ("x", "y"):
-        figure.layout[place.axis(which)].update({"visible": False, "range": [0, 1], "fixedrange": True})
-    figure.add_trace(
-        go.Scatter(x=[0], y=[0], opacity=0, showlegend=False, hoverinfo="skip", xaxis=place.x, yaxis=place.y)
-    )
-    where: dict[str, Any] = {"xref": f"{place.x} domain", "yref": f"{place.y} domain", "y": 1, "yanchor": "top"}
-    where["showarrow"] = False
-    drop = -6.0
-    for line in panel.lines:
-        drop -= 25 * panel.pitch * line.above
-        name = f"<b>{plain(line.name)}</b>" if panel.letters and line.name else plain(line.name)
-        font = {"size": LABEL, "color": line.colour}
-        figure.add_annotation(text=name, x=0, xanchor="left", font=font, yshift=drop, **where)
-        side = {"x": 0, "xanchor": "left", "xshift": style.PIXELS * panel.beside}
-        side = side if panel.letters else {"x": 1, "xanchor": "right"}
-        figure.add_annotation(text=plain(line.text), font={"size": LABEL}, yshift=drop, **side, **where)
-        drop -= 25 * panel.pitch
-    font = {"size": SMALL, "color": style.MUTED}
-    figure.add_annotation(text=plain(panel.note), x=0, xanchor="left", font=font, yshift=drop, **where)
-    head(figure, place, panel.title, "")

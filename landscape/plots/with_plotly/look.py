@@ -78,7 +78,7 @@ def set_axis(figure: Any, place: Place, which: str, axis: Axis, shown: np.ndarra
     settings: dict[str, Any] = {"title": {"text": plain(axis.label)}}
     if axis.scale == "log":
         step = _log_step(axis, shown)
-        settings |= {"type": "log", "dtick": step, "tickformat": ".4~g" if _is_near_one(axis, shown) else None}
+        settings |= {"type": "log", "dtick": step, "tickformat": ".6~g" if _is_near_one(axis, shown) else None}
     if axis.limits is not None:
         ends = np.log10(axis.limits) if axis.scale == "log" else axis.place(axis.limits)
         settings["range"] = [float(end) for end in ends]
@@ -139,6 +139,12 @@ def pixels_across(figure: Any, place: Place) -> float:
     return float((place.across[1] - place.across[0]) * (figure.layout.width - margin.l - margin.r))
 
 
+def pixels_up(figure: Any, place: Place) -> float:
+    """Return how high a panel is, in pixels."""
+    margin = figure.layout.margin
+    return float((place.up[1] - place.up[0]) * (figure.layout.height - margin.t - margin.b))
+
+
 def length_of(words: str, size: float) -> float:
     """Return about how long ``words`` are at font ``size``, in pixels."""
     return 0.53 * size * max(map(len, words.split("\n")))
@@ -160,12 +166,13 @@ def colour_bar(
 
 
 def give_legend(figure: Any, place: Place, corner: str) -> str:
-    """Add a legend in a corner of the panel; return the name by which traces join it."""
+    """Add a legend in a corner of the panel ("top left") or at a side; return the name by which traces join it."""
     name = f"legend{place.number if place.number > 1 else ''}"
-    right, top = "right" in corner, "top" in corner
+    up, side = corner.split()
+    low, high = place.up
     figure.layout[name] = {
-        "x": place.across[1] if right else place.across[0], "xanchor": "right" if right else "left",
-        "y": place.up[1] if top else place.up[0], "yanchor": "top" if top else "bottom",
+        "x": place.across[side == "right"], "xanchor": side,
+        "y": {"top": high, "middle": (low + high) / 2, "bottom": low}[up], "yanchor": up,
         "bgcolor": "rgba(0,0,0,0)", "font": {"size": SMALL},
     }  # fmt: skip
     return name

@@ -10,13 +10,13 @@ from plotly.subplots import make_subplots
 from landscape.plots import style
 from landscape.plots.sheets import Bars, Curves, Matrix, Panel, Plane, Sheet, Space, Table
 from landscape.plots.titles import wrap
-from landscape.plots.with_plotly import curves, planes
+from landscape.plots.with_plotly import curves, planes, rows
 from landscape.plots.with_plotly.look import Place, colour_bar, plain, ramp, template
 
 _PAINTERS: dict[type[Panel], Any] = {
     Curves: curves.curves,
-    Bars: curves.bars,
-    Table: curves.table,
+    Bars: rows.bars,
+    Table: rows.table,
     Plane: planes.plane,
     Space: planes.space,
     Matrix: planes.matrix,
@@ -29,7 +29,7 @@ def paint(sheet: Sheet) -> go.Figure:
     """Return ``sheet`` as an interactive figure."""
     below = wrap(sheet.subtitle, sheet.size[0])
     width, height = (int(side * style.PIXELS) for side in sheet.size)
-    top = (34 if sheet.title else 0) + 19 * len(below) + max(26, *(_above(panel) for panel in sheet.rows[0]))
+    top = (44 if sheet.title else 0) + 19 * len(below) + max(26, *(_above(panel) for panel in sheet.rows[0]))
     bottom = max(_below(panel) for panel in sheet.rows[-1])
     left = max(_label_room(row[0]) for row in sheet.rows)
     several = len(sheet.rows) > 1 or len(sheet.rows[0]) > 1
@@ -127,7 +127,7 @@ def _label_room(panel: Panel | None) -> int:
     """Return the pixels that the labels at the left of a panel need."""
     names = panel.names if isinstance(panel, Bars) else panel.rows if isinstance(panel, Matrix) else []
     if isinstance(panel, Space | Table):
-        return 24
+        return 24 if isinstance(panel, Space) else 12
     if isinstance(panel, Curves) and "\n" in panel.y.label:
         return _LEFT + 22
     return max([_LEFT, *(22 + int(6.4 * len(name)) for name in names)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from textwrap import wrap
 from typing import Any
 
@@ -11,7 +12,18 @@ import plotly.graph_objects as go
 from landscape.plots import style
 from landscape.plots.sheets import Matrix, Plane, Space
 from landscape.plots.with_plotly.curves import path
-from landscape.plots.with_plotly.look import LABEL, SMALL, Place, colour_bar, head, pixels_across, plain, ramp, set_axis
+from landscape.plots.with_plotly.look import (
+    LABEL,
+    SMALL,
+    Place,
+    colour_bar,
+    head,
+    pixels_across,
+    pixels_up,
+    plain,
+    ramp,
+    set_axis,
+)
 
 _MOST_MARKS = 1500
 
@@ -57,7 +69,7 @@ def plane(figure: go.Figure, place: Place, panel: Plane) -> None:
     for which in ("x", "y"):
         own = getattr(panel, which)
         figure.layout[place.axis(which)]["range"] = list(_window(own, getattr(panel.path, which, None), panel.filled))
-    head(figure, place, panel.title, "" if panel.equal else "the axes have scales of their own")
+    head(figure, place, panel.title, panel.note)
 
 
 def _contours(figure: go.Figure, panel: Plane, shown: np.ndarray, colours: dict[str, Any], top: dict[str, Any]) -> None:
@@ -187,14 +199,15 @@ def _folded(label: str) -> str:
 
 
 def _bar(figure: go.Figure, place: Place, panel: Matrix) -> dict[str, Any]:
-    """Return the matrix's colour bar; that of a small panel stands in what the square leaves free."""
-    bar = colour_bar(place, panel.label)
+    """Return the matrix's colour bar, beside its cells and as high as they are together."""
+    wide, tall = pixels_across(figure, place), pixels_up(figure, place)
+    cell = min(wide / len(panel.columns), tall / len(panel.rows))
+    (left, right), (low, high) = place.across, place.up
+    filled = (left, left + cell * len(panel.columns) / wide * (right - left))
+    bar = colour_bar(
+        replace(place, across=filled, up=(high - cell * len(panel.rows) / tall * (high - low), high)), panel.label
+    )
     if panel.compact:
-        margin = figure.layout.margin
-        tall = (place.up[1] - place.up[0]) * (figure.layout.height - margin.t - margin.b)
-        free = 1 - tall / pixels_across(figure, place)
-        if free > 0.2:
-            bar["x"] = place.across[0] + (1 - free + 0.03) * (place.across[1] - place.across[0])
         bar["tickvals"] = [panel.low, 0, panel.high]
     return bar
 
@@ -222,8 +235,8 @@ def matrix(figure: go.Figure, place: Place, panel: Matrix) -> None:
         for row, column in np.argwhere(panel.marked).tolist()
     ]
     figure.layout.shapes = [*figure.layout.shapes, *frames]  # one by one is slow
-    common = {"showgrid": False, "ticks": "", "showline": False, "tickmode": "array"}
-    common |= {"constrain": "domain", "constraintoward": "left"} if panel.compact else {"constrain": "domain"}
+    common = {"showgrid": False, "showline": False, "tickmode": "array", "tickcolor": "rgba(0,0,0,0)"}
+    common |= {"constrain": "domain", "constraintoward": "left"}
     if panel.axis:
         common["title"] = {"text": plain(panel.axis)}
     figure.layout[place.axis("x")].update(
