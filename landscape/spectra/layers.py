@@ -32,6 +32,7 @@ def eigsh_by_layer(
     probes: int = 16,
     tol: float | None = None,
     max_matvecs: int = 1000,
+    basis: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -50,7 +51,7 @@ def eigsh_by_layer(
         What a block is, as in ``op.blocks``.
     probes : int
         Random sign vectors for the share that the blocks miss; at least 2, or 0 to leave it out.
-    tol, max_matvecs
+    tol, max_matvecs, basis
         As in ``eigsh``, for each block and for the whole.
     seed : int
         Seeds the start vectors and the probes; probe i is a function of (seed, i).
@@ -81,7 +82,8 @@ def eigsh_by_layer(
     if isinstance(probes, bool) or not isinstance(probes, int | np.integer) or probes < 0 or probes == 1:
         raise InputError("probes must be 0, or at least 2", got=probes, why="one has no error bar", fix="pass 16")
     view, word = op.blocks(by), by if isinstance(by, str) else "block"
-    options = {"k": k, "which": which, "tol": tol, "max_matvecs": max_matvecs, "seed": check_seed(seed)}
+    options: dict[str, Any] = {"k": k, "which": which, "tol": tol, "max_matvecs": max_matvecs, "basis": basis}
+    options["seed"] = check_seed(seed)
     kept = Kept(out, {"question": "eigsh_by_layer", "by": word, "names": list(view), **options}, overwrite=overwrite)
     with Cost() as cost:
         found, interrupted = ask_all(_pairs, {**view, _WHOLE: op}, kept, options, by=word)

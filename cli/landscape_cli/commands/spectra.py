@@ -46,13 +46,14 @@ def eigs(
     sigma: Annotated[float | None, typer.Option(help="With --which LM: the values nearest to this one.")] = None,
     tol: Annotated[float | None, typer.Option(help="Relative residual of a converged pair.")] = None,
     max_products: Annotated[int, typer.Option(help="Most products to make (max_matvecs).")] = 1000,
+    basis: Annotated[int | None, typer.Option(help="Most vectors to hold: 3 k + 30.")] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Find eigenvalues of the Hessian, or of another operator, with true residuals."""
     check_free(output, overwrite, ".nc")
     asked = subject(target, checkpoint, operator, params, by_class)
-    options: dict[str, Any] = {"which": which, "tol": tol, "max_matvecs": max_products, "seed": seed}
+    options: dict[str, Any] = {"which": which, "tol": tol, "max_matvecs": max_products, "basis": basis, "seed": seed}
     result: Result
     with resumable(output):
         if by_layer:
