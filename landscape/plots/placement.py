@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,26 @@ _LINE = 0.09  # the height of a line of words, as a share of the panel's
 _LETTER = 0.009  # the width of a letter
 
 
-def quiet_corner(panel: Curves, across: float = 0.5, up: float = 0.3, *, sides: bool = False) -> str:
-    """Return the corner of the panel where a box of that size covers the fewest points, or the middle of its sides."""
-    shown = np.concatenate([cloud(panel), _marks(panel)])
+def quiet_corner(panel: Curves) -> str:
+    """Return the corner of the panel with the fewest points in it."""
+    side, top = quiet_box(panel, 0.5, 0.3, between=0)
+    return f"{'top' if top == 1.0 else 'bottom'} {side}"
+
+
+def quiet_box(panel: Curves, across: float, up: float, *, between: int = 3) -> tuple[str, float]:
+    """Return at which side, and with its top how high (0 to 1), a box of that size covers the fewest points.
+
+    Corners come first, then as many places ``between`` them.
+    """
+    shown = np.concatenate([cloud(panel), _marks(panel), *_bands(panel)])
+    tops = np.linspace(1.0, min(up, 1.0), between + 2)
     crowd = {}
-    for height in ("top", "bottom", "middle") if sides else ("top", "bottom"):
-        low = {"top": 1 - up, "bottom": 0.0, "middle": (1 - up) / 2}[height]
+    for top in (tops[0], tops[-1], *tops[1:-1]):
         for side in ("right", "left"):
             near_x = shown[:, 0] > 1 - across if side == "right" else shown[:, 0] < across
-            near_y = (shown[:, 1] > low - 0.01) & (shown[:, 1] < low + up + 0.01)
-            crowd[f"{height} {side}"] = int((near_x & near_y).sum())
-    return min(crowd, key=lambda corner: crowd[corner])
+            near_y = (shown[:, 1] > top - up - 0.01) & (shown[:, 1] < top + 0.01)
+            crowd[side, float(top)] = int((near_x & near_y).sum())
+    return min(crowd, key=lambda spot: crowd[spot])
 
 
 def reach_of(panel: Curves) -> tuple[float, float] | None:
@@ -75,6 +85,18 @@ def cloud(panel: Curves) -> np.ndarray:
         parts.append(_along(_unit(panel.x, panel.path.x), _unit(panel.y, panel.path.y)))
     points = np.concatenate(parts)
     return points[np.isfinite(points).all(axis=1)]
+
+
+def _bands(panel: Curves) -> list[np.ndarray]:
+    """Return points all over the bands, a few on each of many uprights."""
+    found = []
+    for curve in panel.curves:
+        if curve.low is not None and curve.high is not None and curve.interval == "band":
+            some = slice(None, None, max(1, len(curve.x) // _FEW))
+            ends = replace(curve, x=curve.x[some], low=curve.low[some], high=curve.high[some], interval="bars")
+            found += _bars(panel, ends, _unit(panel.x, ends.x, [c.x for c in panel.curves]), _every(panel))
+    points = np.concatenate(found) if found else np.empty((0, 2))
+    return [points[np.isfinite(points).all(axis=1)]]
 
 
 def _marks(panel: Curves) -> np.ndarray:

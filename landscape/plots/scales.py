@@ -94,15 +94,17 @@ def _power(found: re.Match[str]) -> str:
     return f"{'' if lead == '1' else f'{lead}·'}10{str(int(exponent)).translate(_RAISED)}"
 
 
-def symlog_axis(label: str, threshold: float, low: float, high: float, inside: str = "") -> Axis:
-    """Return a symlog axis from ``low`` to ``high`` with a small margin and its ticks named.
+def symlog_axis(
+    label: str, threshold: float, low: float, high: float, *, inside: str = "", margin: float = 0.04
+) -> Axis:
+    """Return a symlog axis from ``low`` to ``high``, with a small margin as a share of its length, and its ticks named.
 
     A second line of its label says where it is linear; ``inside`` is what lies there, in words.
     """
     scale = Symlog(threshold)
     start, end = scale.forward([low, high])
-    margin = 0.04 * max(end - start, 1e-9)
-    low, high = (float(v) for v in scale.inverse([start - margin, end + margin]))
+    beyond = margin * max(end - start, 1e-9)
+    low, high = (float(v) for v in scale.inverse([start - beyond, end + beyond]))
     linear = f"linear within ±{text(float(f'{threshold:.2g}'))}{f' ({inside})' if inside else ''}, logarithmic beyond"
     return Axis(f"{label}\n{linear}", scale, (low, high), {float(v): text(float(v)) for v in scale.ticks(low, high)})
 

@@ -74,7 +74,7 @@ def estimate(probes=12):
     )  # fmt: skip
 
 
-def density(probes=4, steps=20):
+def density(probes=4, steps=20, scale=1.0, **options):
     rng = np.random.default_rng(1)
     nodes = np.sort(np.concatenate([rng.normal(size=(probes, steps - 1)) * 0.3, np.full((probes, 1), 80.0)], 1), 1)
     weights = np.full((probes, steps), 0.999 / (steps - 1))
@@ -83,8 +83,9 @@ def density(probes=4, steps=20):
     nodes[0, 0], weights[0, 0], widths[0, 0] = np.nan, 0.0, np.nan
     weights[0] /= weights[0].sum()
     return SpectralDensity.make(
-        nodes, weights, widths, n=1000, matvecs=probes * steps, status="complete", message="", provenance=ORIGIN
-    )
+        scale * nodes, weights, scale * widths, n=1000, matvecs=probes * steps, status="complete", message="",
+        provenance=ORIGIN, **options,
+    )  # fmt: skip
 
 
 def family(of=eigenpairs, count=5, by="layer"):

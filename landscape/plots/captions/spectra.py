@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from landscape.plots.views.densities import BANDS, CURVES
 from landscape.plots.views.eigenpairs import FEW
 from landscape.plots.views.family import plural
 from landscape.results import (
@@ -17,6 +18,8 @@ from landscape.results import (
     TraceResult,
 )
 from landscape.results.base import number
+
+ENDS = "end where their curve falls below the axis"
 
 
 def eigenpairs(result: EigenResult) -> str:
@@ -47,20 +50,23 @@ def trace(result: TraceResult) -> str:
     what = "The trace" if function == "identity" else f"The trace of the operator's {function}"
     count = f"{int(result.dataset.attrs['n']):,}"
     what += f", the sum of {f'all {count} eigenvalues' if function == 'identity' else f'it over {count} eigenvalues'},"
-    parts = "Right: how much each parameter tensor contributes, with 95 % intervals; contributions add up to the trace."
+    parts = "how much each parameter tensor contributes{}; contributions add up to the trace."
     if probes == 0:
-        return f"{what} was computed entry by entry: {number(result.estimate)}. {parts}"
-    sure = "one probe gives no error bar"
+        alone = parts.format("")
+        return f"{what} was computed entry by entry: {number(result.estimate)}. The bars are {alone}"
+    sure, panels = "one probe gives no error bar", f"The bars are {parts.format('')}"
     if probes > 1:
         low, high = (_digits(end, result.stderr) for end in result.interval())
         sure = f"the 95 % interval is [{low}, {high}]"
+        panels = (
+            "Left: the estimate after each further probe, with its 95 % interval, which should narrow and stay level. "
+            f"Right: {parts.format(', with 95 % intervals')}"
+        )
     known = f" A part of {result.known:.4g} is known without error; the rest is estimated." if result.known else ""
     bias = f" The interval includes {result.bias:.2g} for the error of the quadrature." if result.bias else ""
     return (
         f"{what} is estimated as {number(result.estimate, result.stderr)} from {probes} random "
-        f"probe{'s' if probes > 1 else ''} ({result.method}); {sure}.{known}{bias} "
-        "Left: the estimate after each further probe, with its 95 % interval, which should narrow and stay level. "
-        + parts
+        f"probe{'s' if probes > 1 else ''} ({result.method}); {sure}.{known}{bias} {panels}"
     )
 
 
@@ -83,10 +89,15 @@ def estimate(result: Estimate) -> str:
     """Say what the number is, and how it settled."""
     low, high = result.interval()
     probes = result.dataset.sizes["probe"]
+    found = f"The {result.name}, {result.dataset.attrs['definition']}, is {number(result.estimate, result.stderr)}"
+    if probes == 0:
+        return f"{found}, computed without random probes ({result.method})."
+    found += f" with the 95 % interval [{low:.5g}, {high:.5g}], from {probes} random "
+    if probes == 1:
+        return f"{found}probe ({result.method})."
     return (
-        f"The {result.name}, {result.dataset.attrs['definition']}, is {number(result.estimate, result.stderr)} with "
-        f"the 95 % interval [{low:.5g}, {high:.5g}], from {probes} random probes ({result.method}). The curve is the "
-        "estimate after each further probe, with its 95 % interval, which should narrow and stay level."
+        f"{found}probes ({result.method}). The curve is the estimate after each further probe, with its 95 % interval, "
+        "which should narrow and stay level."
     )
 
 
@@ -98,7 +109,9 @@ def _digits(value: float, error: float) -> str:
 def density(result: SpectralDensity) -> str:
     """Say how the eigenvalues are distributed, and what the two panels show."""
     probes = result.dataset.sizes["probe"]
-    band = "the bands are pointwise 95 % intervals over probes" if probes > 1 else "one probe gives no error bar"
+    band = "one probe gives no error bar"
+    if probes > 1:
+        band = f"the bands are pointwise 95 % intervals over probes, and {ENDS}"
     return (
         f"How the {result.n:,} eigenvalues are distributed, from {probes} random "
         f"probe{'s' if probes > 1 else ''} ({result.matvecs} matrix-vector products); {band}. "
@@ -114,15 +127,19 @@ def _resolved(result: SpectralDensity) -> str:
     """Return what is said of single eigenvalues and of outliers."""
     words = []
     if result.atoms.count:
+        stems = (
+            "The stem is one eigenvalue" if result.atoms.count == 1 else f"Stems are {result.atoms.count} eigenvalues"
+        )
         words.append(
-            f"Stems are {result.atoms.count} eigenvalues that every probe has resolved, of share 1/n each; their "
-            "height is that of one eigenvalue smoothed like the others. "
+            f"{stems} that every probe has resolved, of share 1/n each; the height is that of one eigenvalue smoothed "
+            "like the others. "
         )
     for end in ("upper", "lower"):
         found = result.outliers(end)
         if found.count is not None:
             words.append(
-                f"At the {end} end {found.count} stand apart: so wide a gap has a chance of {found.chance:.1g} "
+                f"At the {end} end {found.count} {'stands' if found.count == 1 else 'stand'} apart: "
+                f"so wide a gap has a chance of {found.chance:.1g} "
                 "in a spectrum without outliers. "
             )
     return "".join(words)
@@ -131,16 +148,29 @@ def _resolved(result: SpectralDensity) -> str:
 def family(result: Family) -> str:
     """Say what each member was asked, and which of them have no whole answer."""
     whose = f"{len(result)} {plural(result.by, len(result))}, in the order given"
-    words = {
-        "eigenpairs": f"Eigenvalues of {whose}. The bar of each is its residual: an exact eigenvalue lies within it. "
-        "Those not converged are red or hollow.",
-        "density": f"How the eigenvalues of {whose}, are distributed. Above: the density, smoothed, on a logarithmic "
-        "scale. Below: the share of eigenvalues at or below each value.",
-    }
-    others = f"The same question asked of {whose}, with 95 % intervals where the answer is a number."
+    found = f"The same question asked of {whose}, with 95 % intervals where the answer is a number."
+    if result.of == "eigenpairs":
+        found = (
+            f"Eigenvalues of {whose}. The error bar of each is its residual: an exact eigenvalue lies within it. Those "
+            "not converged are red or hollow."
+        )
+    elif result.of == "density":
+        found = (
+            f"How the eigenvalues of {whose}, are distributed. {_above(result)} Below: the share of eigenvalues at or "
+            "below each value."
+        )
     open_ = "; ".join(f"{name}: {member.status}" for name, member in result.members.items() if not member.ok)
-    found = words.get(result.of, others)
     return f"{found} Not the whole answer: {open_}." if open_ else found
+
+
+def _above(result: Family) -> str:
+    """Return how the upper panel of densities is read."""
+    if len(result) > CURVES:
+        return "Above: the density of each in a row, smoothed; colours are its logarithm."
+    alone = " Dots are eigenvalues that every probe has resolved, of share 1/n each."
+    bands = f" Bands are pointwise 95 % intervals over probes, and {ENDS}." if len(result) <= BANDS else ""
+    counts = [member.atoms.count for member in result.members.values()]
+    return f"Above: the density, smoothed, on a logarithmic scale.{alone if any(counts) else ''}{bands}"
 
 
 def layers(result: LayerCurvature) -> str:

@@ -15,7 +15,7 @@ from landscape.plots.views.series import in_order
 from landscape.results import Family, SpectralDensity
 
 CURVES = 8  # more than that cannot be told apart
-_BANDS = 3  # bands of more than that hide each other
+BANDS = 3  # bands of more than that hide each other
 _POINTS = 800
 _UNORDERED = ("operator", "class", "model")
 _LABEL = "density (share per unit of λ)"
@@ -53,7 +53,7 @@ def common_axis(axes: list[Axis]) -> Axis:
     if not bent:
         return Axis(label, limits=(low, high))
     threshold = max(bent)
-    return symlog_axis(label, threshold, min(low, -threshold), max(high, threshold))
+    return symlog_axis(label, threshold, min(low, -threshold), max(high, threshold), margin=0.0)
 
 
 def even_grid(axis: Axis) -> np.ndarray:
@@ -76,7 +76,7 @@ def colours_of(result: Family) -> list[str]:
 def _curves(named: dict[str, SpectralDensity], axis: Axis, colours: list[str]) -> Curves:
     """Return what each member's own figure shows, in one panel."""
     ones = [one_eigenvalue(member, axis, None) for member in named.values()]
-    floor, band = min(ones) / FLOOR, len(named) <= _BANDS
+    floor, band = min(ones) / FLOOR, len(named) <= BANDS
     curves, alone = [], []
     for (name, member), one, colour in zip(named.items(), ones, colours, strict=True):
         curves.append(smoothed(member, axis, None, floor, colour, shorten(name, 24), band=band))

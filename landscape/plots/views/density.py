@@ -66,7 +66,7 @@ def eigenvalue_axis(result: SpectralDensity) -> Axis:
         margin = 0.04 * (high - low) or 0.05 * max(largest, 1.0)
         return Axis(label, limits=(low - margin, high + margin))
     inside = f"at least {100 * BULK:.0f} % of the eigenvalues"
-    return symlog_axis(label, threshold, min(low, -threshold), max(high, threshold), inside)
+    return symlog_axis(label, threshold, min(low, -threshold), max(high, threshold), inside=inside)
 
 
 def bulk_edge(result: SpectralDensity) -> float:

@@ -26,8 +26,9 @@ def subspace(result: SubspaceResult, *, title: str | None = None, size: tuple[fl
     else:
         panels, what = _overlaps(result), f"Overlap of subspaces of {dims}"
     rows = len(panels[0].names) if isinstance(panels[0], Bars) else 10
-    default = (5.6 * len(panels) + 1.0, 1.9 + 0.27 * rows)
-    return Sheet(*heading(result, what, title), [[*panels]], check_size(size, default))
+    default = (4.6 * len(panels) + 2.0, 1.9 + 0.27 * rows)
+    widths = [1.0, 1.2] if len(panels) > 1 and isinstance(panels[0], Matrix) else None
+    return Sheet(*heading(result, what, title), [[*panels]], check_size(size, default), widths)
 
 
 def _by_chance(result: SubspaceResult) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from landscape.plots import style
-from landscape.plots.placement import quiet_corner, quiet_spot, reach_of
+from landscape.plots.placement import quiet_box, quiet_corner, quiet_spot, reach_of
 from landscape.plots.scales import Axis
 from landscape.plots.sheets import Curve, Curves, Path, Reference
 from landscape.plots.with_plotly.look import (
@@ -68,7 +68,7 @@ def _legend(figure: go.Figure, place: Place, panel: Curves) -> str:
         return "legend"
     across = (46 + max(length_of(name, SMALL) for name in names)) / pixels_across(figure, place)
     up = (10 + 19 * len(names)) / pixels_up(figure, place)
-    return give_legend(figure, place, quiet_corner(panel, across, up, sides=True))
+    return give_legend(figure, place, *quiet_box(panel, across, up))
 
 
 def _settle(figure: go.Figure, place: Place, panel: Curves) -> None:

@@ -156,7 +156,7 @@ def colour_bar(
     """Return a colour bar at the right of a panel and as high as it."""
     low, high = place.up
     bar: dict[str, Any] = {
-        "x": place.across[1] + beyond, "xanchor": "left", "y": (low + high) / 2, "len": high - low, "thickness": 12,
+        "x": place.across[1] + beyond, "xanchor": "left", "y": (low + high) / 2, "len": high - low, "ypad": 0, "thickness": 12,
         "outlinewidth": 0.5, "tickfont": {"size": SMALL},
         "title": {"text": plain(label), "side": "right" if len(label) > 12 else "top", "font": {"size": LABEL}},
     }  # fmt: skip
@@ -165,14 +165,12 @@ def colour_bar(
     return bar
 
 
-def give_legend(figure: Any, place: Place, corner: str) -> str:
-    """Add a legend in a corner of the panel ("top left") or at a side; return the name by which traces join it."""
+def give_legend(figure: Any, place: Place, side: str, top: float) -> str:
+    """Add a legend at the "left" or "right", its top so high (0 to 1); return the name by which traces join it."""
     name = f"legend{place.number if place.number > 1 else ''}"
-    up, side = corner.split()
     low, high = place.up
     figure.layout[name] = {
-        "x": place.across[side == "right"], "xanchor": side,
-        "y": {"top": high, "middle": (low + high) / 2, "bottom": low}[up], "yanchor": up,
+        "x": place.across[side == "right"], "xanchor": side, "y": low + top * (high - low), "yanchor": "top",
         "bgcolor": "rgba(0,0,0,0)", "font": {"size": SMALL},
     }  # fmt: skip
     return name
