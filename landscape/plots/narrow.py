@@ -42,7 +42,7 @@ def _folded(panel: Panel) -> Panel:
 
 
 def _lines(words: str) -> str:
-    return "\n".join(wrap(words.replace(" %", "\u00a0%"), _LETTERS))
+    return "\n".join(line for part in words.replace(" %", "\u00a0%").split("\n") for line in wrap(part, _LETTERS))
 
 
 def _height(panel: Panel, width: float) -> float:

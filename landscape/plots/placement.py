@@ -22,12 +22,14 @@ def quiet_corner(panel: Curves) -> str:
     return f"{'top' if top == 1.0 else 'bottom'} {side}"
 
 
-def quiet_box(panel: Curves, across: float, up: float, *, between: int = 3) -> tuple[str, float]:
+def quiet_box(
+    panel: Curves, across: float, up: float, *, between: int = 3, letter: float = _LETTER
+) -> tuple[str, float]:
     """Return at which side, and with its top how high (0 to 1), a box of that size covers the fewest points.
 
-    Corners come first, then as many places ``between`` them.
+    Corners come first, then as many places ``between`` them. ``letter`` is how wide one is, as a share of the width.
     """
-    shown = np.concatenate([cloud(panel), _marks(panel), *_bands(panel)])
+    shown = np.concatenate([cloud(panel), _marks(panel, letter), *_bands(panel)])
     tops = np.linspace(1.0, min(up, 1.0), between + 2)
     crowd = {}
     for top in (tops[0], tops[-1], *tops[1:-1]):
@@ -99,7 +101,7 @@ def _bands(panel: Curves) -> list[np.ndarray]:
     return [points[np.isfinite(points).all(axis=1)]]
 
 
-def _marks(panel: Curves) -> np.ndarray:
+def _marks(panel: Curves, letter: float = _LETTER) -> np.ndarray:
     """Return points all along the upright references and the words at their upper ends."""
     every = [c.x for c in panel.curves]
     parts = [np.empty((0, 2))]
@@ -108,7 +110,7 @@ def _marks(panel: Curves) -> np.ndarray:
             place = float(_unit(panel.x, np.array([reference.value]), every)[0])
             up = np.linspace(0, 1, 4 * _BETWEEN)
             parts.append(np.stack([np.full(len(up), place), up], axis=1))
-            words = place + _LETTER * np.arange(len(reference.text))
+            words = place + letter * np.arange(len(reference.text))
             parts.append(np.stack([words, np.full(len(words), 1 - _LINE / 2)], axis=1))
     points = np.concatenate(parts)
     return points[np.isfinite(points).all(axis=1) & (points[:, 0] >= 0) & (points[:, 0] <= 1)]

@@ -21,4 +21,4 @@ def checkup(result: Checkup, *, title: str | None = None, size: tuple[float, flo
     table = Table(rows, letters=LETTERS, colours=[MARKS[row.verdict][1] for row in result.rows])
     good = sum(row.verdict == "pass" for row in result.rows)
     what = f"Checkup: {good} of {len(rows)} passed"
-    return Sheet(*heading(result, what, title), [[table]], check_size(size, (11.0, 0.75 + 0.265 * table.height)))
+    return Sheet(*heading(result, what, title), [[table]], check_size(size, (11.0, 1.02 + 0.265 * table.height)))

@@ -70,7 +70,8 @@ def colours_of(result: Family) -> list[str]:
     if result.by in _UNORDERED and count <= len(PALETTE):
         return list(PALETTE[:count])
     ramp = RAMPS["sequential"]
-    return [ramp[round(i / max(count - 1, 1) * (len(ramp) - 4))] for i in range(count)]  # without the lightest
+    ramp = ramp[4:-3]  # without the darkest and the lightest, which a dark or a light ground would hide
+    return [ramp[round(i / max(count - 1, 1) * (len(ramp) - 1))] for i in range(count)]
 
 
 def _curves(named: dict[str, SpectralDensity], axis: Axis, colours: list[str]) -> Curves:

@@ -66,9 +66,9 @@ def _legend(figure: go.Figure, place: Place, panel: Curves) -> str:
         names += [f"start (step {panel.path.steps[0]})", f"end (step {panel.path.steps[-1]})"]
     if not names:
         return "legend"
-    across = (46 + max(length_of(name, SMALL) for name in names)) / pixels_across(figure, place)
-    up = (10 + 19 * len(names)) / pixels_up(figure, place)
-    return give_legend(figure, place, *quiet_box(panel, across, up))
+    wide, tall = pixels_across(figure, place), pixels_up(figure, place)
+    across, up = (46 + max(length_of(name, SMALL) for name in names)) / wide, (10 + 19 * len(names)) / tall
+    return give_legend(figure, place, *quiet_box(panel, across, up, letter=length_of("m", SMALL) / wide))
 
 
 def _settle(figure: go.Figure, place: Place, panel: Curves) -> None:

@@ -156,8 +156,8 @@ def colour_bar(
     """Return a colour bar at the right of a panel and as high as it."""
     low, high = place.up
     bar: dict[str, Any] = {
-        "x": place.across[1] + beyond, "xanchor": "left", "y": (low + high) / 2, "len": high - low, "ypad": 0, "thickness": 12,
-        "outlinewidth": 0.5, "tickfont": {"size": SMALL},
+        "x": place.across[1] + beyond, "xanchor": "left", "y": (low + high) / 2, "len": high - low,
+        "ypad": 0, "thickness": 12, "outlinewidth": 0.5, "tickfont": {"size": SMALL},
         "title": {"text": plain(label), "side": "right" if len(label) > 12 else "top", "font": {"size": LABEL}},
     }  # fmt: skip
     if ticks:

@@ -90,7 +90,7 @@ def _place(figure: go.Figure, row: int, column: int, number: int, panel: Panel) 
 def _below(panel: Panel | None) -> int:
     """Return the pixels that the labels below a panel need."""
     if isinstance(panel, Space | Table):
-        return 16
+        return 16 if isinstance(panel, Space) else 8
     axis = panel.x_axis if isinstance(panel, Plane) else panel.x if isinstance(panel, Curves) else None
     label = axis.label if axis else panel.axis.label if isinstance(panel, Bars) else ""
     names = max(map(len, panel.columns)) if isinstance(panel, Matrix) else 0

@@ -208,7 +208,7 @@ def _bar(figure: go.Figure, place: Place, panel: Matrix) -> dict[str, Any]:
         replace(place, across=filled, up=(high - cell * len(panel.rows) / tall * (high - low), high)), panel.label
     )
     if panel.compact:
-        bar["tickvals"] = [panel.low, 0, panel.high]
+        bar |= {"tickvals": [panel.low, 0, panel.high], "tickformat": ".2~g"}
     return bar
 
 
