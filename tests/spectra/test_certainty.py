@@ -28,6 +28,15 @@ def test_the_bound_holds_and_is_sharp_for_small_ellipsoids(probes: int, directio
             assert inside >= 0.9 * bound - error
 
 
+def test_a_probe_that_tells_nothing_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    one = within(np.array([[0.01**2]]), np.zeros(1))
+    assert one == pytest.approx(np.sqrt(2 / np.pi) * 0.01)
+    assert within(np.diag([1e8, 0.01**2, 1e4]), np.zeros(3)) == pytest.approx(one)
+    assert within(axes @ np.diag([1e4, 0.01**2, 1e4]) @ axes.T, np.zeros(3)) == pytest.approx(one)
+
+
 def test_what_rounding_took_makes_it_larger() -> None:
     """An interval of half-width a + b, a box of half-widths b, and an ellipse that is flat but for b."""
     lengthened = within(np.array([[0.01**2]]), np.array([1e-4]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import exp, lgamma
 
 import numpy as np
+from scipy.special import gammaln
 
 from landscape.spectra.eigenpairs.selection import order, outward
 from landscape.spectra.lanczos import Krylov
@@ -156,9 +156,8 @@ class Look:
 
     def _copies(self, group: list[int], theta: np.ndarray, sides: np.ndarray, steps: np.ndarray) -> float:
         inner = min(group, key=lambda i: sides[i] * theta[i])
-        accepted = (
-            self.odds.copy if len(group) == 1 else self.odds.single
-        )  # where there are several, one more is no wonder
+        alone = len(group) == 1  # where there are several copies, one more is no wonder
+        accepted = self.odds.copy if alone else self.odds.single
         chance, told, unseen = self._late(theta[inner] - sides[inner] * steps[inner], group, accepted, copies=True)
         self.lacking |= not told
         self.unseen += unseen
@@ -254,13 +253,14 @@ class Look:
 def within(gram: np.ndarray, lost: np.ndarray) -> float:
     """Return a bound of the chance that independent normal variables (p,) lie in a small ellipsoid.
 
-    It holds ``M h`` for all h with |h| ≤ 1, where ``gram`` (p, p) is MMᵀ, widened by ``lost`` (p,) along each axis; the
-    chance is at most its volume times the density at 0.
+    It holds ``M h`` for all h with |h| ≤ 1, where ``gram`` (p, p) is MMᵀ, widened by ``lost`` (p,) along each axis. The
+    chance is at most the volume of what its shortest axes span, for any number of them, times the density at 0.
     """
     p = len(gram)
     if not np.isfinite(gram).all() or not np.isfinite(lost).all():
         return 1.0
     if lost.any():  # the sum of two ellipsoids is in the one of these combined, for any share between them
         gram = (1 + SHARE) * gram + (1 + 1 / SHARE) * p * np.diag(lost**2)
-    sign, log = np.linalg.slogdet(gram / 2)
-    return min(1.0, exp(min(0.0, log / 2 - lgamma(p / 2 + 1)))) if sign > 0 else 0.0
+    axes = np.maximum(np.linalg.eigvalsh(gram), np.finfo(float).tiny)  # squared, the shortest first
+    logs = np.cumsum(np.log(axes / 2)) / 2 - gammaln(np.arange(1, p + 1) / 2 + 1)
+    return float(np.exp(min(0.0, logs.min())))
