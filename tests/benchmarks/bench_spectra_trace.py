@@ -1,8 +1,8 @@
 """The trace to 2 %, beside other libraries in one run.
 
 ``make bench-spectra`` prints the tables. The error is that beside the exact trace of a dense Hessian, over many seeds;
-all libraries multiply by the same matrix, and only products are counted. Of ResNet-20 there is no exact trace: what
-plain Hutchinson would need there is told from the spread of its first probes.
+all libraries multiply by the same matrix, and only products are counted. Of the larger networks there is no exact
+trace: what plain Hutchinson would need there is told from the spread of its first probes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 import landscape as ls
 from tests.benchmarks import peers
 from tests.benchmarks.timing import clock, table
-from tests.benchmarks.trained import dense, trained_resnet, trained_small
+from tests.benchmarks.trained import Trained, dense, trained_gpt, trained_resnet, trained_small
 
 RTOL, SHARE, SEEDS = 0.02, 0.95, 40
 MOST = 400  # probes of plain Hutchinson
@@ -122,8 +122,9 @@ def test_trace_of_a_dense_hessian() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_trace_of_a_trained_network() -> None:
-    trained = trained_resnet()
+@pytest.mark.parametrize("make", [trained_resnet, trained_gpt])
+def test_trace_of_a_trained_network(make: Callable[[], Trained]) -> None:
+    trained = make()
     data = [(x[:EXAMPLES], y[:EXAMPLES]) for x, y in trained.data]
     operator = ls.Hessian(ls.Objective(trained.model, nn.CrossEntropyLoss(), data))
     operator @ torch.ones(trained.n)  # has had its checks
@@ -137,5 +138,6 @@ def test_trace_of_a_trained_network() -> None:
         ("landscape, rtol=0.02", str(result.matvecs), f"{result.matvecs / probable:.2f}", f"{middle - began:.1f}"),
         ("plain Hutchinson", f"about {probable:.0f}", "1.00", f"about {probable * seconds:.0f}"),
     ]
-    table(f"The trace to 2 %: {trained.title}, on {EXAMPLES} of them", ("", "products", "of those", "seconds"), rows)
+    title = f"{trained.title}, on {EXAMPLES} of them" if len(trained.data[0][0]) > EXAMPLES else trained.title
+    table(f"The trace to 2 %: {title}", ("", "products", "of those", "seconds"), rows)
     print(f"\n{result.message}")
