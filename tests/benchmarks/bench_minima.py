@@ -80,21 +80,21 @@ def test_minima() -> None:
     x = functional.avg_pool2d(x, 2)
     seen, unseen = (x[:-UNSEEN], y[:-UNSEEN]), (x[-UNSEEN:], y[-UNSEEN:])
     minima = {
-        f"{batch}, loss {stop}": minimum
+        f"batch {batch}, loss {stop}": minimum
         for batch in BATCHES
         for stop, minimum in zip(STOPS, descend(*seen, batch), strict=True)
     }
     operators = {
-        batch: ls.Hessian(ls.Objective(minimum.model, nn.CrossEntropyLoss(), [seen]))
-        for batch, minimum in minima.items()
+        training: ls.Hessian(ls.Objective(minimum.model, nn.CrossEntropyLoss(), [seen]))
+        for training, minimum in minima.items()
     }
-    pairs = ls.each(ls.eigsh, operators, by="batch", k=VALUES, which="LA", tol=1e-3)
-    densities = ls.each(ls.spectral_density, operators, by="batch", probes=2, steps=50)
+    pairs = ls.each(ls.eigsh, operators, by="training", k=VALUES, which="LA", tol=1e-3)
+    densities = ls.each(ls.spectral_density, operators, by="training", probes=2, steps=80)
     rows = []
-    for batch, minimum in minima.items():
-        top, density = pairs.members[batch], densities.members[batch]
+    for training, minimum in minima.items():
+        top, density = pairs.members[training], densities.members[training]
         found = top.outliers(expected=CLASSES)
-        print(f"\nbatch {batch}\n{np.array2string(top.values, precision=3)}\n{found}")
+        print(f"\n{training}\n{np.array2string(top.values, precision=3)}\n{found}")
         print(density.outliers(expected=CLASSES))
         trained = (
             str(minimum.epochs),
@@ -104,8 +104,8 @@ def test_minima() -> None:
         )
         spectrum = (f"{top.values[0]:.2f}", f"{density.moment(1) * density.n:.1f}", f"{density.cdf([0.0])[0]:.0%}")
         gap = (f"{len(found.values)}: {found.values[-1]:.3g}, {found.edge:.3g}", f"{found.chance:.2g}")
-        rows.append((batch, *trained, *spectrum, *gap))
-    head = ("batch", "epochs", "steps", "loss", "unseen", "largest", "trace", "at or below 0", "widest gap", "chance")
+        rows.append((training, *trained, *spectrum, *gap))
+    head = ("", "epochs", "steps", "loss", "unseen", "largest", "trace", "at or below 0", "widest gap", "chance")
     title = (
         f"{len(seen[0]):,} images of {name} of 16 x 16 pixels, n = {density.n:,}, {CLASSES} classes, steps of {RATE}"
     )

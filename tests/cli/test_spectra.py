@@ -92,7 +92,20 @@ def test_numbers_are_those_of_the_public_function(
 
 
 def test_the_table_of_eigenpairs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--which", "SA", "--count", "3", "--tol", "1e-3", "--seed", "4", "--max-products", "200", "--basis", "20")
+    options = (
+        "--which",
+        "SA",
+        "--count",
+        "3",
+        "--tol",
+        "1e-3",
+        "--seed",
+        "4",
+        "--max-products",
+        "200",
+        "--basis",
+        "20",
+    )
     assert run("eigs", TARGET, *options) == 0
     found = ls.load("eigs.nc")
     other = ls.eigsh(ls.Hessian(made()), 3, "SA", tol=1e-3, seed=4, max_matvecs=200)

@@ -57,7 +57,7 @@ def plural(word: str, count: int) -> str:
     """Return ``word`` for ``count`` things."""
     if count == 1:
         return word
-    return word + ("es" if word.endswith("s") else "s")
+    return word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s")
 
 
 def below(rank: int) -> str:
