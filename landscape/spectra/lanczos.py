@@ -139,13 +139,12 @@ class Krylov:
         return length
 
     def _orthogonalised(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is new in ``w``, and its coordinates in the rows: the second pass finds what the first left."""
         rows = self.basis[: self.count]
-        total = torch.zeros(self.count, dtype=torch.float64, device=w.device)
-        for _ in range(2):
-            coefficients = _coefficients(rows, w)
-            w = torch.addmv(w, rows.T, coefficients.to(w.dtype), alpha=-1)
-            total += coefficients
-        return w, total
+        rough = rows @ w
+        w = torch.addmv(w, rows.T, rough, alpha=-1)
+        exact = _coefficients(rows, w)
+        return torch.addmv(w, rows.T, exact.to(w.dtype), alpha=-1), rough.double() + exact
 
     def _length(self, w: torch.Tensor) -> torch.Tensor:
         return self.operator.inner(w, w).sqrt()
