@@ -20,9 +20,10 @@ from landscape.objective.cost import CostEstimate, estimate
 from landscape.objective.determinism import check_deterministic
 from landscape.objective.gradient import ValueAndGradient
 from landscape.objective.losses import CriterionLoss, as_loss
+from landscape.objective.marks import Marks
 from landscape.objective.metrics import metrics_named
 from landscape.objective.pieces import Pieces
-from landscape.objective.point import Batch, BoundLoss, Point, by_name, versions
+from landscape.objective.point import Batch, BoundLoss, Point, by_name
 from landscape.objective.refusals import (
     counted,
     finite,
@@ -179,7 +180,7 @@ class Objective:
             vector = self.vector()
         else:
             vector = self.space.flatten(at if isinstance(at, Mapping) else [torch.as_tensor(at)])
-        return Point(self.space, vector, fixed, buffers, versions(fixed))
+        return Point(self.space, vector, fixed, buffers, Marks(fixed))
 
     @torch.inference_mode(False)
     def vector(self) -> torch.Tensor:

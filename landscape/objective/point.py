@@ -16,6 +16,8 @@ from torch.func import functional_call
 from landscape.errors import InputError
 from landscape.objective.examples import rows_of
 from landscape.objective.losses.terms import Loss, Split, Terms
+from landscape.objective.marks import Marks
+from landscape.objective.misfits import explained
 from landscape.objective.regularizer import Regularizer
 from landscape.objective.scale import middle
 from landscape.seeds import seed_torch, torch_states
@@ -29,15 +31,15 @@ class Point:
     """A point in parameter space: the selected parameters as a flat vector of ``space``, and everything else.
 
     ``vector`` (n,), ``fixed`` (unselected parameters by name) and ``buffers`` are copies, so the point
-    stays where it is while training goes on. Frozen parameters are shared with the model; ``versions`` says how
-    often each had been written to.
+    stays where it is while training goes on. Frozen parameters are shared with the model; ``marks`` tell whether they
+    have changed.
     """
 
     space: Space
     vector: torch.Tensor
     fixed: dict[str, torch.Tensor]
     buffers: dict[str, torch.Tensor]
-    versions: dict[str, int]
+    marks: Marks
 
     def moved(self, vector: torch.Tensor) -> Point:
         """Return the same point with other selected parameters."""
@@ -45,19 +47,13 @@ class Point:
 
     def check(self) -> None:
         """Refuse a point of which something has changed since it was taken."""
-        now = versions(self.fixed)
-        if (name := next((name for name in now if now[name] != self.versions[name]), None)) is not None:
+        if (name := self.marks.changed()) is not None:
             raise InputError(
                 "the frozen parameters of a point must stay as they were when it was taken",
                 got=f"{name!r}, which has changed since",
                 why="they are shared with the model, not copied",
                 fix="build the operator again, or set requires_grad before you build it",
             )
-
-
-def versions(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    """Return how often each tensor has been written to, as far as torch counts it."""
-    return {name: 0 if t.is_inference() else t._version for name, t in tensors.items()}
 
 
 def by_name(at: Any) -> Mapping[str, torch.Tensor]:
@@ -166,7 +162,8 @@ class Batch:
         state |= {name: state[name].clone() for name in self._bound.written & state.keys()}
         seed_torch(self._seed, self.index)
         try:
-            answer: T = functional_call(self._bound, state, (ask,))
+            with explained(self.data, self._dtypes):
+                answer: T = functional_call(self._bound, state, (ask,))
         except RuntimeError as error:
             # a loss may take derivatives itself, as those of a differential equation's residual do
             if torch.is_grad_enabled() or self._bound.differentiates or "does not require grad" not in str(error):
@@ -189,14 +186,18 @@ class Batch:
             return None
         unit = self.unit(terms)
         by = None if unit is None else unit.to(terms.numerator)
-        parts = torch.autograd.grad(terms.numerator, leaves, by, create_graph=create_graph, materialize_grads=True)
+        with explained(self.data, self._dtypes):
+            parts = torch.autograd.grad(terms.numerator, leaves, by, create_graph=create_graph, materialize_grads=True)
         return [part if unit is None else part.to(self.space.dtype) / unit for part in parts]
 
     @cached_property
     def narrow(self) -> bool:
         """Whether passes compute in float16, whose numbers end at 65504."""
-        tensors = self.point.fixed.values()
-        return torch.float16 in {self._bound.autocast, *self.space.dtypes, *(t.dtype for t in tensors)}
+        return torch.float16 in {self._bound.autocast, *self._dtypes}
+
+    @property
+    def _dtypes(self) -> set[torch.dtype]:
+        return {*self.space.dtypes, *(t.dtype for t in self.point.fixed.values())}
 
     def unit(self, terms: Terms) -> torch.Tensor | None:
         """Return the power of two by which the numerator is multiplied while it is differentiated in float16."""

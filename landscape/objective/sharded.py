@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from landscape.distributed import Ranks
 from landscape.errors import InputError
 from landscape.objective.losses.terms import Loss, Split, Terms
+from landscape.objective.misfits import explained
 from landscape.objective.point import Batch
 from landscape.seeds import seed_torch
 from landscape.space import Selection, Space
@@ -289,14 +290,16 @@ class ShardedBatch(Batch):
         """Return this process's shards of the derivatives of all processes' numerators, without a graph."""
         if create_graph or not terms.numerator.requires_grad:
             return None
-        terms.numerator.backward()
+        with explained(self.data, self._dtypes):
+            terms.numerator.backward()
         return self.shards.gradients(self.space.names)
 
     def _ask(self, values: Sequence[torch.Tensor], ask: Callable[[Loss, nn.Module], T]) -> T:
         self.shards.put({**self.point.fixed, **dict(zip(self.space.names, values, strict=True))})
         buffers = {f"model.{name}": t.clone() for name, t in self.point.buffers.items()}
         seed_torch(self._seed, self.index)
-        answer: T = functional_call(self._bound, buffers, (ask,))
+        with explained(self.data, self._dtypes):
+            answer: T = functional_call(self._bound, buffers, (ask,))
         return answer
 
 

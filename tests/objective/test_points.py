@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.errors import InputError
+from landscape.objective.marks import _spread
 from tests.harmless import harmless
 from tests.problems import problem
 from tests.reference import close, truth
@@ -100,6 +102,66 @@ def test_frozen_parameters_that_change_later_are_refused(batches: int) -> None:
         with pytest.raises(InputError, match=r"'0\.weight', which has changed since"):
             ask()
     assert torch.isfinite(ls.Hessian(objective) @ v).all()
+
+
+def _scaled(w: torch.Tensor) -> None:
+    w.data.mul_(1.001)
+
+
+def _signed(w: torch.Tensor) -> None:
+    w.data.neg_()
+
+
+def _turned(w: torch.Tensor) -> None:
+    w.data.copy_(w.data.flip(0))
+
+
+def _averaged(w: torch.Tensor) -> None:
+    w.data.lerp_(torch.ones_like(w), 0.01)
+
+
+def _one_entry(w: torch.Tensor) -> None:
+    w.data.view(-1)[5] += 1
+
+
+def _one_column(w: torch.Tensor) -> None:
+    w.data[:, 3] += 1
+
+
+WRITES = [(width, write) for width in (8, 128) for write in (_scaled, _signed, _turned, _averaged, _one_column)]
+
+
+@pytest.mark.parametrize(("width", "write"), [*WRITES, (8, _one_entry)])
+def test_frozen_parameters_that_are_written_through_data_are_refused(
+    width: int, write: Callable[[torch.Tensor], None]
+) -> None:
+    torch.manual_seed(0)
+    body = [nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 4 * width), nn.Tanh()]
+    model = nn.Sequential(*body, nn.Linear(4 * width, 3)).double()
+    model[:-1].requires_grad_(False)
+    with torch.no_grad():
+        model[0].bias[0] = float("nan")  # equal to itself here
+    objective = ls.Objective(model, nn.CrossEntropyLoss(), data())
+    point = objective.point()
+    with harmless(model):
+        objective.evaluate(at=point)
+    counted = model[2].weight._version
+    write(model[2].weight)
+    assert model[2].weight._version == counted
+    with pytest.raises(InputError, match=r"'2\.weight', which has changed since"):
+        objective.evaluate(at=point)
+    objective.evaluate()  # of the model as it is now
+
+
+def test_what_marks_remember_is_spread_over_rows_and_columns() -> None:
+    for shape in ((1024, 256), (256, 1024), (64, 64, 3, 3), (7,), (1,), (), (512, 512)):
+        t = torch.arange(float(math.prod(shape))).reshape(shape)
+        for other in (t, t.to(memory_format=torch.channels_last) if t.ndim == 4 else t, t.mT if t.ndim == 2 else t):
+            view = _spread(other)
+            assert view._base is not None  # no copy
+            assert min(t.numel(), 128) <= len(view) <= 256
+            places = torch.stack(torch.unravel_index(view.long(), shape)) if shape else view
+            assert all(len(row.unique()) >= min(size, 64) for row, size in zip(places, shape, strict=bool(shape)))
 
 
 # -- points of other objectives ----------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from landscape.errors import InputError
+
 
 def _labels(criterion: Any, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | float:
     """Return the counted labels, weighted by class: what a cross-entropy's mean divides by."""
@@ -88,6 +90,36 @@ _FUNCTIONS: dict[Any, type[nn.Module]] = {
 def named_criterion(loss: Any) -> nn.Module | None:
     """Return the criterion that a function of ``torch.nn.functional`` stands for, if it does for one."""
     return next((kind() for function, kind in _FUNCTIONS.items() if loss is function), None)
+
+
+def check_weights(criterion: nn.Module, outputs: torch.Tensor) -> None:
+    """Refuse weights of a criterion that do not fit the outputs: one for each class, or for each of their elements."""
+    by_class = isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss)
+    classes = outputs.shape[1 if outputs.ndim > 1 else 0] if outputs.ndim else 1
+    for name in ("weight", "pos_weight"):
+        weight = criterion._buffers.get(name)
+        if weight is None:
+            continue
+        if by_class and weight.shape != (classes,):
+            raise InputError(
+                f"the criterion's {name} must have one entry for each class",
+                got=f"{weight.numel()} entries, and outputs of {classes} classes",
+                why="each label's loss is multiplied by that of its class",
+                fix=f"pass {name}= of shape ({classes},), or change the model's outputs, of shape "
+                f"{tuple(outputs.shape)}",
+            )
+        if not (by_class or _broadcasts(weight.shape, outputs.shape)):
+            raise InputError(
+                f"the criterion's {name} must fit the model's outputs",
+                got=f"shape {tuple(weight.shape)}, and outputs of shape {tuple(outputs.shape)}",
+                why="each element's loss is multiplied by one of its entries",
+                fix=f"pass {name}= of shape ({outputs.shape[-1] if outputs.ndim else 1},)",
+            )
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    """Whether a tensor of ``shape`` fits one of the shape ``to`` without making it larger."""
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
 
 
 def ctc_sum(criterion: Any, outputs: torch.Tensor, targets: Any, input_lengths: Any, target_lengths: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 
 from landscape.errors import InputError
 from landscape.objective.losses.calling import apply, one_output
-from landscape.objective.losses.criteria import DENOMINATORS, ctc_sum
+from landscape.objective.losses.criteria import DENOMINATORS, check_weights, ctc_sum
 from landscape.objective.losses.terms import Split, Terms
 
 
@@ -84,6 +84,7 @@ class CriterionLoss:
             )
         inputs, *targets = batch
         outputs = one_output(apply(model, inputs), self.name)
+        check_weights(self._criterion, outputs)
         if outputs.dtype in (torch.float16, torch.bfloat16):  # a sum over a batch needs more digits, and range
             outputs = outputs.float()
             targets = [t.float() if isinstance(t, torch.Tensor) and t.is_floating_point() else t for t in targets]
