@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,11 @@ from torch import optim
 
 from landscape.errors import InputError
 from landscape.monitor.metrics import Metric, Moment, as_metric
-from landscape.monitor.steps import StepRecorder
+from landscape.monitor.schedule import intervals, is_due
+from landscape.monitor.steps import Hook, StepRecorder
+from landscape.monitor.values import LOOP, Names, arrays, number
+from landscape.monitor.words import NO_LOSS, described, ending, labels, notes
+from landscape.monitor.writer import Writer, last_step, rewind
 from landscape.objective import Objective
 from landscape.results import Recording, load
 from landscape.results.provenance import collect
@@ -49,13 +52,17 @@ class Monitor:
         A folder to write to as training goes on; ``ls.load(out)`` opens it, also after a crash.
     resume : bool
         Go on with the run in ``out`` instead of refusing a folder that holds one.
+    start : int, optional
+        How many steps the model has been trained already: the number of the step that a checkpoint is of. With
+        ``resume`` the last recorded step by default; what was recorded after an earlier one is dropped. Else 0.
     seed : int
         Seeds every random choice of the metrics; each record is a function of it and the step.
 
     Notes
     -----
-    A metric that fails is recorded as failed, with one warning, and training goes on. Memory: one copy of
-    the optimizer's parameters, and what the metrics need while they run.
+    A metric that fails is recorded as failed, with one warning, and training goes on. So it does, unrecorded, when
+    ``out`` can no longer be written. Copies of a watched criterion, and of models that hold it, are not watched.
+    Memory: one copy of the optimizer's parameters, and what the metrics need while they run.
     """
 
     def __init__(
@@ -69,10 +76,11 @@ class Monitor:
         snapshots: int | None = None,
         out: str | Path | None = None,
         resume: bool = False,
+        start: int | None = None,
         seed: int = 0,
     ) -> None:
         self.metrics = [as_metric(m) for m in ([metrics] if isinstance(metrics, str) else metrics)]
-        self._every = _intervals(self.metrics, every)
+        self._every = intervals(self.metrics, every)
         if snapshots is not None and snapshots < 1:
             raise InputError("snapshots must be at least 1 step apart", got=snapshots, fix="pass for example 20")
         trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -87,16 +95,21 @@ class Monitor:
             raise InputError("resume needs the folder of the run", got="out=None", fix="pass out=")
         self.objective = objective if probe is None else objective.subsample(probe, seed=seed)
         self.optimizer = optimizer
-        self.step = 0
-        self._snapshots, self._out, self._resume = snapshots, out, resume
+        if start is not None and (isinstance(start, bool) or not isinstance(start, int) or start < 0):
+            raise InputError("start must be a number of steps", got=start,
+                             fix="pass the steps that the model has been trained")  # fmt: skip
+        self.step = start or 0
+        self._snapshots, self._out, self._resume, self._start = snapshots, out, resume, start
         self._seed = check_seed(seed)
-        self._log: RunLog | MemoryLog | None = None
+        self._log: Writer | None = None
+        self._names = Names(self.metrics)
         self._handles: list[Any] = []
         self._warned: set[str] = set()
         self._memory: dict[str, Any] = {}
         self._spent = 0.0
         self._busy = False
         self._loss_seen = False
+        self._described = False
 
     # -- attaching --------------------------------------------------------------------------------
 
@@ -105,11 +118,16 @@ class Monitor:
             raise InputError("a monitor watches one run", got="one that was used before", fix="make a new Monitor")
         header = self._header()
         if self._out is None:
-            self._log = MemoryLog(header)
+            self._log = Writer(MemoryLog(header))
         else:
             if self._resume:
-                self.step, header["labels"] = _so_far(Path(self._out))
-            self._log = RunLog(self._out, header, resume=self._resume)
+                folder = Path(self._out)
+                header |= {key: read_log(folder)[0].get(key, {}) for key in ("labels", "notes")}
+                if self._start is None:
+                    self.step = last_step(folder)
+                else:
+                    rewind(folder, self._start)
+            self._log = Writer(RunLog(self._out, header, resume=self._resume))
         self._steps = StepRecorder(self.optimizer)
         self._began = time.perf_counter()
         criterion = self.objective.loss.criterion
@@ -118,9 +136,10 @@ class Monitor:
             self.optimizer.register_step_post_hook(self._after),
         ]
         if criterion is not None:
-            self._handles.append(criterion.register_forward_hook(self._saw_loss))
+            self._handles.append(criterion.register_forward_hook(Hook(self._saw_loss)))
         try:
-            self._record(first=True)
+            if not (self._resume and self.step):
+                self._record(first=True)
         except BaseException:
             self._detach()
             self._log.close()
@@ -132,22 +151,19 @@ class Monitor:
     ) -> None:
         assert self._log is not None
         try:
-            if kind is None:
+            if kind is None and not self._lost:
                 self._record(last=True)
             self._flush()
         finally:
             self._detach()
             wall = time.perf_counter() - self._began
-            status, message = _ending(kind, error, self.step)
+            status, message = ending(kind, error, self.step)
             if self.step and not self._loss_seen:
-                message += (
-                    "; the training loss was not seen, because the loop does not call the objective's own criterion: "
-                    "record it with monitor.log(loss=loss)"
-                )
+                message += f"; {NO_LOSS}"
             self._log.write_header(
                 status=status,
                 message=message,
-                labels=self._labels(),
+                labels=labels(self.metrics),
                 seconds=round(wall, 3),
                 monitor_seconds=round(self._spent, 3),
             )
@@ -162,32 +178,57 @@ class Monitor:
     # -- hooks --------------------------------------------------------------------------------------
 
     def _saw_loss(self, module: Any, inputs: Any, output: Any) -> None:
-        if not self._busy:
+        if not (self._busy or self._lost):
             self._steps.saw_loss(module, inputs, output)
 
     def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self._steps.before()
+        if not self._lost:
+            self._steps.before()
 
     def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.step += 1
-        self._steps.after(self.step)
-        self._record()
+        if not self._lost:
+            self._steps.after(self.step)
+            self._record()
+
+    @property
+    def _lost(self) -> bool:
+        return self._log is not None and self._log.lost
 
     def log(self, **values: Any) -> None:
-        """Record further numbers (floats or 0-d tensors, kept without a synchronisation) with the next step."""
-        self._steps.log(values)
+        """Record further numbers with the next step.
+
+        Parameters
+        ----------
+        **values : float or tensor
+            Tensors have one entry; they are kept without a synchronisation. ``loss`` counts instead of what the
+            criterion returned.
+
+        Raises
+        ------
+        InputError
+            For text, for arrays, and for names that something else is recorded under.
+        """
+        if not self._handles:
+            raise InputError("a monitor records inside its with block", got="log before or after it",
+                             fix="call it in the training loop")  # fmt: skip
+        numbers = {name: number(name, value) for name, value in values.items()}
+        self._names.claim(numbers, LOOP)
+        self._steps.log(numbers)
 
     # -- recording ----------------------------------------------------------------------------------
 
     def _record(self, *, first: bool = False, last: bool = False) -> None:
         """Measure what is due at the present step, and write what has been collected."""
         assert self._log is not None
-        due = [m for m in self.metrics if _is_due(self.step, self._every[m.name], first, last)]
-        snapshot = self._snapshots is not None and _is_due(self.step, self._snapshots, first, last)
+        due = [m for m in self.metrics if is_due(self.step, self._every[m.name], first=first, last=last)]
+        snapshot = self._snapshots is not None and is_due(self.step, self._snapshots, first=first, last=last)
         if not (due or snapshot or self._steps.due):
             return
         began = time.perf_counter()
         self._flush()
+        if self._lost:
+            return
         self._busy = True
         try:
             if snapshot:
@@ -197,8 +238,11 @@ class Monitor:
         finally:
             self._busy = False
         self._log.append(lines)
-        if first or any(name not in self._log.header.get("labels", {}) for name in self._labels()):
-            self._log.write_header(labels=self._labels(), notes=self._notes(), provenance=self._provenance())
+        if not self._described or any(name not in self._log.header.get("labels", {}) for name in labels(self.metrics)):
+            self._described = True
+            self._log.write_header(
+                labels=labels(self.metrics), notes=notes(self.metrics), provenance=self._provenance()
+            )
         self._spent += time.perf_counter() - began
         if any(line["status"].startswith("interrupted") for line in lines):
             raise KeyboardInterrupt  # the metric kept its partial result; the loop must hear of Ctrl-C too
@@ -213,7 +257,9 @@ class Monitor:
     def _measured(self, metric: Metric, moment: Moment) -> dict[str, Any]:
         began = time.perf_counter()
         try:
-            values, status = metric(moment)
+            returned, status = metric(moment)
+            values, status = arrays(returned), str(status)
+            self._names.claim(values, metric.name)
         except Exception as error:  # training must go on; the record and one warning say what happened
             values, status = {}, f"failed: {type(error).__name__}: {error}"
             if metric.name not in self._warned:
@@ -222,23 +268,8 @@ class Monitor:
         seconds = round(time.perf_counter() - began, 4)
         return {"step": moment.step, "metric": metric.name, "values": values, "status": status, "seconds": seconds}
 
-    def _labels(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for metric in self.metrics:
-            found |= getattr(metric, "labels", {})
-        return found
-
-    def _notes(self) -> dict[str, str]:
-        """Return in words what a metric is measured on, where that is not the monitor's own objective."""
-        own = {m.name: getattr(m, "objective", None) for m in self.metrics}
-        return {
-            name: f"{objective.mode} mode, {objective.batches.examples} examples"
-            for name, objective in own.items()
-            if objective is not None
-        }
-
     def _provenance(self) -> dict[str, Any]:
-        return collect(optimizer=_describe(self.optimizer), **self.objective.provenance())
+        return collect(optimizer=described(self.optimizer), **self.objective.provenance())
 
     def _header(self) -> dict[str, Any]:
         return {
@@ -258,62 +289,8 @@ class Monitor:
             raise InputError(
                 "nothing has been recorded", got="a monitor that was not entered", fix="use it with `with`"
             )
-        if isinstance(self._log, MemoryLog):
-            return Recording.from_memory(self._log)
-        found = load(self._log.folder)
+        if isinstance(self._log.log, MemoryLog):
+            return Recording.from_memory(self._log.log)
+        found = load(self._log.log.folder)
         assert isinstance(found, Recording)
         return found
-
-
-def _is_due(step: int, every: int, first: bool, last: bool) -> bool:
-    on_time = step % every == 0
-    return (first and step == 0) or (last and not on_time) or (not first and not last and on_time)
-
-
-def _intervals(metrics: Sequence[Metric], every: int | Mapping[str, int]) -> dict[str, int]:
-    names = [m.name for m in metrics]
-    if len(set(names)) < len(names):
-        raise InputError(
-            "metrics must have different names",
-            got=", ".join(names),
-            why="their records would overwrite each other",
-            fix="watch the second with a monitor of its own",
-        )
-    given = every if isinstance(every, Mapping) else {m.name: every for m in metrics}
-    unknown = [str(name) for name in given if name not in names]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], names, n=1)
-        raise InputError("every names a metric that is not watched", got=unknown[0],
-                         fix=f"did you mean {near[0]!r}?" if near else f"watched are {', '.join(names)}")  # fmt: skip
-    for m in metrics:
-        interval = given.get(m.name)
-        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
-            raise InputError(
-                f"every must give a positive number of steps for {m.name}",
-                got=interval,
-                fix="pass every=50, or a dictionary with each metric's name",
-            )
-    return {m.name: int(given[m.name]) for m in metrics}
-
-
-def _ending(kind: type[BaseException] | None, error: BaseException | None, step: int) -> tuple[str, str]:
-    if kind is None:
-        return "complete", f"{step} steps"
-    if issubclass(kind, KeyboardInterrupt):
-        return "interrupted", f"stopped by Ctrl-C after {step} steps"
-    return "failed", f"training ended after {step} steps with {kind.__name__}: {error}"
-
-
-def _so_far(folder: Path) -> tuple[int, dict[str, list[str]]]:
-    """Return the last step and the labels of the run in ``folder``."""
-    header, lines = read_log(folder)
-    return max((int(line["step"]) for line in lines), default=0), header.get("labels", {})
-
-
-def _describe(optimizer: optim.Optimizer) -> dict[str, Any]:
-    """Return the optimizer's name and the settings of its first group."""
-    group = optimizer.param_groups[0]
-    settings = {
-        k: v for k, v in group.items() if isinstance(v, int | float | str | bool | tuple | list) and k != "params"
-    }
-    return {"name": type(optimizer).__name__, "groups": len(optimizer.param_groups), **settings}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -19,8 +21,9 @@ class StepRecorder:
 
     def __init__(self, optimizer: optim.Optimizer) -> None:
         self._optimizer = optimizer
-        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._before = [torch.empty_like(p, memory_format=torch.preserve_format) for p in self._parameters]
+        self._parameters: list[torch.Tensor] = []
+        self._before: list[torch.Tensor] = []
+        self._follow()
         self._losses: list[torch.Tensor] = []
         self._extra: dict[str, Any] = {}
         self._current: dict[str, Any] = {}
@@ -32,12 +35,24 @@ class StepRecorder:
             self._losses.append(output.detach().reshape(()).clone())  # the loop may divide it in place
 
     def log(self, values: dict[str, Any]) -> None:
-        """Add values to the step that comes next."""
-        self._extra |= {name: v.detach().clone() if torch.is_tensor(v) else v for name, v in values.items()}
+        """Add numbers (floats, or 0-d tensors of our own) to the step that comes next."""
+        self._extra |= values
+
+    def _follow(self) -> None:
+        """Watch the parameters that the optimizer has by now: groups may be added, and parameters replaced."""
+        now = [p for group in self._optimizer.param_groups for p in group["params"]]
+        if len(now) != len(self._parameters) or any(a is not b for a, b in zip(now, self._parameters, strict=True)):
+            known = {id(p): copy for p, copy in zip(self._parameters, self._before, strict=True)}
+            self._before = [
+                known[id(p)] if id(p) in known else torch.empty_like(p, memory_format=torch.preserve_format)
+                for p in now
+            ]
+            self._parameters = now
 
     @torch.no_grad()
     def before(self) -> None:
         """Take the gradient norm and a copy of the parameters; a pre-hook of the optimizer's step."""
+        self._follow()
         gradients = [_dense(p.grad) for p in self._parameters if p.grad is not None]
         self._current = {"gradient_norm": _norm(gradients)} if gradients else {}
         for i, group in enumerate(self._optimizer.param_groups):
@@ -76,6 +91,20 @@ class StepRecorder:
                 lines[i]["values"][name] = value
         self._pending = []
         return lines
+
+
+class Hook:
+    """A hook that belongs to one run: copied or pickled with its module, it does nothing."""
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+
+    def __call__(self, *args: Any) -> None:
+        """Pass on what the hook was called with."""
+        self._call(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext(), "__exit__")  # takes anything and returns None, and needs nothing of ours
 
 
 def _dense(gradient: torch.Tensor) -> torch.Tensor:

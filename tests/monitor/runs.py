@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 import landscape as ls
+from landscape.monitor import Moment
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
@@ -80,3 +82,27 @@ class Run:
                 if stop is not None:
                     stop(step)
         return losses
+
+
+class Given:
+    """A metric that returns what it is given."""
+
+    name = "given"
+
+    def __init__(self, returned: Any) -> None:
+        self.returned = returned
+
+    def __call__(self, moment: Moment) -> Any:
+        return self.returned
+
+
+def quiet(run: Run, monitor: Any, stop: Callable[[int], None] | None = None) -> list[str]:
+    """Train, and return the warnings; the losses are those of an unwatched run."""
+    plain = Run(steps=run.steps)
+    state = torch.get_rng_state()
+    expected = plain.train()
+    torch.set_rng_state(state)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run.train(monitor, stop) == expected
+    return [str(w.message) for w in caught]
