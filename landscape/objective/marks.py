@@ -14,13 +14,14 @@ class Marks:
 
     Writes through ``.data`` pass the count. They are seen where they touch a remembered entry: all of them that change
     a tensor as a whole, and every one in a tensor of up to 256 entries. Cost of a look: about a microsecond for each
-    tensor, and on an accelerator one synchronisation.
+    tensor. On an accelerator, where looking at entries would make the host wait in every pass, only torch's count is.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
         self._tensors = dict(tensors)
         self._versions = _versions(self._tensors)
-        self._views = {name: _spread(t) for name, t in self._tensors.items() if t.layout == torch.strided and t.numel()}
+        seen = {n: t for n, t in self._tensors.items() if t.device.type == "cpu" and t.layout == torch.strided}
+        self._views = {name: _spread(t) for name, t in seen.items() if t.numel()}
         self._entries = _gathered(self._views)
 
     def changed(self) -> str | None:
