@@ -131,3 +131,17 @@ def test_values_that_every_vector_nearly_solves_for(kind: str, dtype: torch.dtyp
         rounding = 30 * torch.finfo(dtype).eps * values.max()
         wrong += bool((found.converged & (np.abs(found.values - truth) > 2 * tol * truth + rounding)).any())
     assert wrong <= 4  # 5 % are promised; more has a chance of 5 % then
+
+
+@pytest.mark.parametrize("which", ["LA", "BE"])
+def test_what_rounding_hides_ends_the_search_and_is_said(which: str) -> None:
+    """Two values above 198 equal ones, to a tolerance near float32's rounding: nothing tells whether one lies between."""
+    values = torch.ones(200, dtype=torch.float64)
+    values[:2] = 1 + 1e-3
+    for seed in range(5):
+        matrix = with_spectrum(values, seed=seed, dtype=torch.float32)
+        found = ls.eigsh(matrix, 8, which, tol=1.8e-6, seed=seed)
+        assert found.matvecs < 60
+        assert np.allclose(found.values, np.where(found.values > 1.0005, 1.001, 1), atol=1e-5)
+        assert found.ok or "rounding hides them: use float64, or loosen tol" in found.message
+        assert ls.eigsh(matrix.double(), 8, which, tol=1.8e-6, seed=seed).ok

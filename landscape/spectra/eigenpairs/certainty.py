@@ -122,7 +122,7 @@ class Look:
 
         Two things can be hidden: another copy of a value above, or one so close that both look like one, which
         only a probe that came after the copies found can tell; and a value of its own, which every probe would
-        have had to miss.
+        have had to miss. Infinite is what no further product can tell.
         """
         k, theta, sides = len(self.wanted), self.theta, outward(self.theta, self.which)
         self.lacking, self.unseen = False, []
@@ -208,7 +208,8 @@ class Look:
         What the probes hold of the Ritz vectors ``besides`` is taken away from them. Its eigenvector u may have a
         part in those that are ``mixed``, which are not eigenvectors quite: with ``A y - θ y = r`` it is at most
         |r| / (level - θ), and only the rest of u is for the probes to see. To do is to multiply the directions in
-        the queue, longer than 1, that the bounds come from.
+        the queue, longer than 1, that the bounds come from. Where rounding hides the eigenvector from every probe,
+        that came or may come, the chance is infinite.
         """
         m, n = self.krylov.filled, self.krylov.operator.n
         distance = level - self.values
@@ -232,6 +233,8 @@ class Look:
         products = inside @ seen.T + np.stack([c[m:] for c in known])  # with u, as linear functions of h
         gram = products @ np.linalg.solve(np.eye(len(seen)) + seen @ seen.T, products.T)
         lost = np.linalg.norm(inside * (self.krylov.lost / distance), axis=1)
+        if (np.sqrt(2 * n / np.pi / rest) * lost >= 1).all():
+            return np.inf, len(known), []
         most = np.sqrt(2 * n / np.pi / rest) * (np.sqrt(np.maximum(0.0, gram.diagonal())) + lost)  # chance of each
         accepted = accepted or self.odds.of(len(known))
         unseen = [v * np.sqrt(2 * n / np.pi / rest) / accepted for v in products[most > accepted]]

@@ -85,5 +85,5 @@ def _pairs(look: Look, filtered: Filter, tol: float) -> Pairs:
     sure = np.full(len(values), bool(look.sure.all() and look.met.all()))
     floor = ROUNDING * operator.eps * (filtered.reach + abs(sigma))
     rows = torch.from_numpy(order).to(vectors.device)
-    none = np.zeros(len(values))  # of noise: the filter's is not known in the operator's units
-    return Pairs(values[order], vectors[:, rows], residuals[order], sure, tol, floor, len(values), none)
+    none = np.zeros(len(values))  # of noise, and of what rounding hides: the filter's are not the operator's
+    return Pairs(values[order], vectors[:, rows], residuals[order], sure, tol, floor, len(values), none > 0, none)

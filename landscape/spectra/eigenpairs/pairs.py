@@ -26,6 +26,7 @@ class Pairs:
     tol: float
     floor: float
     products: int  # made for the residuals
+    blind: np.ndarray  # that rounding does not let this be known
     noise: np.ndarray  # what of the residuals is the operator's, which is not quite symmetric, linear or repeatable
 
     @property
@@ -56,7 +57,9 @@ class Pairs:
             remedy = "use float64, or loosen tol" if operator.dtype == torch.float32 else "loosen tol"
             parts.append(f"{limited} are as exact as {precision} makes them beside the largest value: {remedy}")
         if unsure:
-            parts.append(f"{unsure} are eigenvalues, but others may be missing above them: raise max_matvecs or basis")
+            blind = self.blind[self.exact & ~self.sure].all()
+            remedy = "rounding hides them: use float64, or loosen tol" if blind else "raise max_matvecs or basis"
+            parts.append(f"{unsure} are eigenvalues, but others may be missing above them: {remedy}")
         noisy = (self.noise > self.tol * np.abs(self.values)) & (self.residuals > self.floor) & ~self.exact
         if noisy.any():
             parts.append(f"of {int(noisy.sum())} the residual is noise of the operator, whose products are symmetric, "
@@ -79,7 +82,8 @@ def pairs_of(look: Look, operator: Operator, seed: int, *, checked: bool = True)
     between converged and not are multiplied themselves, in one block. Not ``checked``, nothing is multiplied.
     """
     tol, values, residuals, before = look.tol, look.theta.copy(), look.estimates.copy(), operator.matvecs
-    sure, noise = _settled(look) & look.sure, look.noise
+    chances, noise = look.chances(), look.noise
+    sure = _settled(look) & (chances <= 1)
     vectors = look.krylov.vectors(look.coefficients[:, look.wanted])
     floor = ROUNDING * operator.eps * max(look.krylov.scale, float(np.abs(values).max()))
     if checked:
@@ -92,8 +96,10 @@ def pairs_of(look: Look, operator: Operator, seed: int, *, checked: bool = True)
             values[doubtful], vectors[:, rows], residuals[doubtful] = _measured(operator, vectors[:, rows])
     found = shown(values, look.which)
     rows = torch.from_numpy(found).to(vectors.device)
-    made = operator.matvecs - before
-    return Pairs(values[found], vectors[:, rows], residuals[found], sure[found], tol, floor, made, noise[found])
+    blind, made = np.isinf(chances), operator.matvecs - before
+    return Pairs(
+        values[found], vectors[:, rows], residuals[found], sure[found], tol, floor, made, blind[found], noise[found]
+    )
 
 
 def _unlike(look: Look, operator: Operator, vectors: torch.Tensor, seed: int) -> float:

@@ -57,11 +57,11 @@ def _nearly(look: Look) -> bool:
 
 
 def _finished(look: Look) -> bool:
-    """Whether every pair is met, or cannot be, and every one that will be called converged is sure."""
+    """Whether every pair is met, and every one that will be called converged is sure; or cannot be."""
     zero = np.abs(look.theta) <= ROUNDING * look.krylov.operator.eps * look.krylov.scale
     asked = (look.estimates <= look.target) & ~zero
-    sure = look.sure
-    return bool((look.met | look.stuck).all() and sure[asked].all())
+    chances = look.chances()
+    return bool((look.met | look.stuck).all() and ((chances <= 1) | np.isinf(chances))[asked].all())
 
 
 def _restart(krylov: Krylov, look: Look) -> None:
