@@ -135,7 +135,7 @@ def test_values_that_every_vector_nearly_solves_for(kind: str, dtype: torch.dtyp
 
 @pytest.mark.parametrize("which", ["LA", "BE"])
 def test_what_rounding_hides_ends_the_search_and_is_said(which: str) -> None:
-    """Two values above 198 equal ones, to a tolerance near float32's rounding: nothing tells whether one lies between."""
+    """Two values above 198 equal ones, tolerance near float32's rounding: none tells whether one lies between."""
     values = torch.ones(200, dtype=torch.float64)
     values[:2] = 1 + 1e-3
     for seed in range(5):
