@@ -169,7 +169,7 @@ class hessian:
         found = trace(self._hessian(), rtol=tol, max_products=maxIter, method="hutchinson", seed=self._next_seed())
         self._say(found, "trace", "raise maxIter or tol, or use landscape.trace")
         samples: Numbers = found.dataset["samples"].to_numpy().tolist()
-        return samples
+        return samples or [found.estimate]  # few parameters: exact, without samples
 
     def density(self, iter: int = 100, n_v: int = 1) -> tuple[list[Numbers], list[Numbers]]:
         """Return the spectral density as nodes and weights, for :func:`get_esd_plot`.

@@ -174,6 +174,12 @@ def test_a_negative_trace() -> None:
     assert np.mean(samples) == pytest.approx(sum(values), rel=2e-2)
 
 
+def test_the_trace_of_few_parameters_is_exact() -> None:
+    values = [3.0, 2.0, -1.0, 0.5]
+    samples = of_matrix(values).trace()
+    assert np.mean(samples) == pytest.approx(sum(values))
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_density_at_any_scale(scale: float) -> None:
     """A norm with 1e-6 added makes the largest node of the original 35 % low."""

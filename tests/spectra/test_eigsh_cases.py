@@ -145,3 +145,16 @@ def test_what_rounding_hides_ends_the_search_and_is_said(which: str) -> None:
         assert np.allclose(found.values, np.where(found.values > 1.0005, 1.001, 1), atol=1e-5)
         assert found.ok or "rounding hides them: use float64, or loosen tol" in found.message
         assert ls.eigsh(matrix.double(), 8, which, tol=1.8e-6, seed=seed).ok
+
+
+@pytest.mark.parametrize(("rank", "k", "which"), [(3, 6, "LA"), (3, 3, "SA")])
+def test_a_damped_low_rank_in_float32_ends_soon(rank: int, k: int, which: str) -> None:
+    """Any random vector brings another copy of the damping, and rounding hides what may lie just above it."""
+    values = torch.ones(300, dtype=torch.float64)
+    values[:rank] += torch.linspace(1, 5, rank)
+    found = ls.eigsh(with_spectrum(values, dtype=torch.float32), k, which)
+    assert found.matvecs <= 3 * k + 40
+    expected = values.sort(descending=which == "LA").values[:k]
+    assert np.allclose(found.values, expected, rtol=1e-5)
+    assert found.ok or "others may be missing above them" in found.message
+    assert ls.eigsh(with_spectrum(values, dtype=torch.float64), k, which).ok

@@ -58,7 +58,8 @@ class Pairs:
             parts.append(f"{limited} are as exact as {precision} makes them beside the largest value: {remedy}")
         if unsure:
             blind = self.blind[self.exact & ~self.sure].all()
-            remedy = "rounding hides them: use float64, or loosen tol" if blind else "raise max_matvecs or basis"
+            remedy = "rounding hides them: use float64, or loosen tol"
+            remedy = remedy if blind else "raise max_matvecs or basis, loosen tol, or use float64"
             parts.append(f"{unsure} are eigenvalues, but others may be missing above them: {remedy}")
         noisy = (self.noise > self.tol * np.abs(self.values)) & (self.residuals > self.floor) & ~self.exact
         if noisy.any():

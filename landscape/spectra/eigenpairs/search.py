@@ -17,6 +17,11 @@ from landscape.spectra.lanczos import Krylov
 EARLY, EARLIEST = 30.0, 0.05
 
 
+def _most(k: int) -> int:
+    """Return how many probes are of use: each may bring up another copy, or follow a restart; more fight rounding."""
+    return 2 * k + 30
+
+
 def search(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: Bar, keep: Callable[[], None]) -> None:
     """Grow ``krylov`` until the ``k`` wanted pairs are found or ``budget`` products are made.
 
@@ -34,6 +39,8 @@ def search(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: Bar
             bar.advance(max(0.0, done - shown), note=f"{int(look.met.sum())} of {k}, {operator.matvecs} products")
             shown = max(shown, done)
             if krylov.filled == operator.n or (_nearly(look) and _finished(look)):
+                return
+            if len(krylov.probes) >= _most(k) and (look.met | look.stuck).all():
                 return
             if look.lacking or krylov.full:
                 if krylov.full:
