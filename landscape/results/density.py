@@ -9,10 +9,9 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.results.atoms import OTHERS, Atoms, separate
 from landscape.results.base import FromProducts, host, number
-from landscape.results.outliers import BELOW, Outliers, count_outliers
+from landscape.results.outliers import BELOW, ROUNDING, Outliers, count_outliers
 from landscape.results.quadrature import Means, means, parts, reaches
 
-ROUNDING = 50.0  # multiples of it, relative to the largest value, below which a value is zero
 EVEN = 12**-0.5  # standard deviation of mass spread evenly over a stretch, in lengths of the stretch
 
 

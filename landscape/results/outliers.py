@@ -10,6 +10,7 @@ from landscape.errors import InputError
 
 LEVEL = 0.05  # the chance of such a gap, among all that are looked at, above which none is called one
 BELOW = 20  # gaps that one is compared with
+ROUNDING = 50.0  # multiples of rounding, relative to the largest value, below which a value is zero
 FLOOR = 1e-12  # of the largest value: what is smaller is zero
 
 

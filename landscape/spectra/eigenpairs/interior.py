@@ -9,10 +9,11 @@ import torch
 
 from landscape.errors import InputError
 from landscape.progress import Bar
+from landscape.results.outliers import ROUNDING
 from landscape.results.partial import Partial
 from landscape.spectra.eigenpairs.certainty import Look
 from landscape.spectra.eigenpairs.filtering import Filter, rayleigh_ritz, survey
-from landscape.spectra.eigenpairs.pairs import ROUNDING, Pairs
+from landscape.spectra.eigenpairs.pairs import Pairs
 from landscape.spectra.eigenpairs.search import search
 from landscape.spectra.lanczos import Krylov
 from landscape.spectra.operators import Operator

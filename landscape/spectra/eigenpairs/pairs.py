@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from landscape.results.outliers import ROUNDING
 from landscape.seeds import rademacher
 from landscape.spectra.eigenpairs.certainty import Look
 from landscape.spectra.eigenpairs.selection import shown
 from landscape.spectra.operators import Operator
-
-ROUNDING = 50.0  # multiples of rounding, relative to the largest value, below which a value is zero
 
 
 @dataclass
@@ -47,7 +46,8 @@ class Pairs:
     def status(self, operator: Operator, interrupted: bool, matvecs: int) -> tuple[str, str]:
         """Return the status and its words."""
         k, good = len(self.values), int(self.converged.sum())
-        zero, unsure = int(self.zero.sum()), int((self.exact & ~self.sure).sum())
+        zero, hidden = int(self.zero.sum()), self.exact & ~self.sure
+        unsure = int(hidden.sum())
         limited = int(((self.residuals <= self.floor) & ~self.exact & ~self.zero).sum())
         parts = [f"{good} of {k} pairs have a relative residual of at most {self.tol:g}"]
         if zero:
@@ -57,9 +57,9 @@ class Pairs:
             remedy = "use float64, or loosen tol" if operator.dtype == torch.float32 else "loosen tol"
             parts.append(f"{limited} are as exact as {precision} makes them beside the largest value: {remedy}")
         if unsure:
-            blind = self.blind[self.exact & ~self.sure].all()
-            remedy = "rounding hides them: use float64, or loosen tol"
-            remedy = remedy if blind else "raise max_matvecs or basis, loosen tol, or use float64"
+            remedy = "raise max_matvecs or basis, loosen tol, or use float64"
+            if self.blind[hidden].all():
+                remedy = "rounding hides them: use float64, or loosen tol"
             parts.append(f"{unsure} are eigenvalues, but others may be missing above them: {remedy}")
         noisy = (self.noise > self.tol * np.abs(self.values)) & (self.residuals > self.floor) & ~self.exact
         if noisy.any():

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from landscape.progress import Bar
+from landscape.results.outliers import ROUNDING
 from landscape.spectra.eigenpairs.certainty import Look
-from landscape.spectra.eigenpairs.pairs import ROUNDING
 from landscape.spectra.eigenpairs.selection import order
 from landscape.spectra.lanczos import Krylov
 
@@ -16,10 +16,8 @@ from landscape.spectra.lanczos import Krylov
 # soon enough that its products help to converge the pairs, not so soon that they are not the pairs yet.
 EARLY, EARLIEST = 30.0, 0.05
 
-
-def _most(k: int) -> int:
-    """Return how many probes are of use: each may bring up another copy, or follow a restart; more fight rounding."""
-    return 2 * k + 30
+# How many probes are of use: each may bring up another copy, or follow a restart. More fight rounding.
+PROBES_A_PAIR, PROBES = 2, 30
 
 
 def search(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: Bar, keep: Callable[[], None]) -> None:
@@ -39,8 +37,6 @@ def search(krylov: Krylov, k: int, which: str, tol: float, budget: int, bar: Bar
             bar.advance(max(0.0, done - shown), note=f"{int(look.met.sum())} of {k}, {operator.matvecs} products")
             shown = max(shown, done)
             if krylov.filled == operator.n or (_nearly(look) and _finished(look)):
-                return
-            if len(krylov.probes) >= _most(k) and (look.met | look.stuck).all():
                 return
             if look.lacking or krylov.full:
                 if krylov.full:
@@ -64,11 +60,13 @@ def _nearly(look: Look) -> bool:
 
 
 def _finished(look: Look) -> bool:
-    """Whether every pair is met, and every one that will be called converged is sure; or cannot be."""
+    """Whether every pair is met, and every one that will be called converged is sure; or no more can be done."""
     zero = np.abs(look.theta) <= ROUNDING * look.krylov.operator.eps * look.krylov.scale
     asked = (look.estimates <= look.target) & ~zero
     chances = look.chances()
-    return bool((look.met | look.stuck).all() and ((chances <= 1) | np.isinf(chances))[asked].all())
+    told = bool(((chances <= 1) | np.isinf(chances))[asked].all())
+    many = len(look.krylov.probes) >= PROBES_A_PAIR * len(look.wanted) + PROBES
+    return bool((look.met | look.stuck).all()) and (told or many)
 
 
 def _restart(krylov: Krylov, look: Look) -> None:
