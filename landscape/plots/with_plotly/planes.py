@@ -26,6 +26,7 @@ from landscape.plots.with_plotly.look import (
 )
 
 _MOST_MARKS = 1500
+NARROW = 0.7  # of the sheet's own width: on so narrow a page the bar of a small matrix still stands beside its cells
 
 
 def plane(figure: go.Figure, place: Place, panel: Plane) -> None:
@@ -203,7 +204,8 @@ def _bar(figure: go.Figure, place: Place, panel: Matrix) -> dict[str, Any]:
     wide, tall = pixels_across(figure, place), pixels_up(figure, place)
     cell = min(wide / len(panel.columns), tall / len(panel.rows))
     (left, right), (low, high) = place.across, place.up
-    filled = (left, left + cell * len(panel.columns) / wide * (right - left))
+    share = cell * len(panel.columns) / wide / (NARROW if panel.compact else 1.0)
+    filled = (left, left + min(1.0, share) * (right - left))
     bar = colour_bar(
         replace(place, across=filled, up=(high - cell * len(panel.rows) / tall * (high - low), high)), panel.label
     )
